@@ -1,0 +1,121 @@
+"""`transformer-from-scratch run`: train a decoder-only language model on a text, measure it, let it write.
+
+`run` below is the whole story; each of its lines is one module.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import bits_per_byte, bits_per_character, perplexity
+from roadmap_shared.runs import start_run
+from transformer_from_scratch.config import LanguageModelConfig, ModelConfig
+from transformer_from_scratch.corpus import Corpus, Windows, load_corpus, random_seed
+from transformer_from_scratch.evaluation import window_losses
+from transformer_from_scratch.language_model_report import language_model_report
+from transformer_from_scratch.models import DecoderLM
+from transformer_from_scratch.ngram import KneserNey, unigram_losses
+from transformer_from_scratch.processes import start_processes
+from transformer_from_scratch.trainer import mean_tokens_per_second, train
+
+RESUMABLE_CHANGES = (
+    "trainer.threads",
+    "trainer.device",
+    "trainer.evaluate_every",
+    "trainer.checkpoint_every",
+    "trainer.keep_checkpoints",
+)
+"""Settings that may differ when a run is resumed: they change no weight."""
+
+MOST_BIGRAM_TOKENS = 1024
+"""A table of pairs of more tokens than this would dwarf the model."""
+
+
+def run(config: LanguageModelConfig) -> dict[str, Any]:
+    """Train, evaluate, sample and report; returns the summary."""
+    with (
+        start_processes(config.trainer) as processes,
+        start_run(config, project="transformer_from_scratch", command="run", resumable_changes=RESUMABLE_CHANGES) as run,
+    ):
+        corpus = load_corpus(config.data, config.model.context)
+        model = build_language_model(config.model, corpus.tokenizer.vocab_size, run.seed)
+        train(model, LanguageModelTask(corpus, config, run.seed), config.trainer, run, processes)
+        scores = score(model, corpus, config)
+        if not run.is_main:
+            return scores
+        scores["tokens_per_second"] = mean_tokens_per_second(run.history())
+        return run.finish(scores, language_model_report(model, corpus, config, scores, run))
+
+
+class LanguageModelTask:
+    """Next-token prediction on random windows of a text."""
+
+    def __init__(self, corpus: Corpus, config: LanguageModelConfig, seed: int) -> None:
+        self.tokenizer = corpus.tokenizer
+        self.validation = corpus.validation
+        self.context, self.batch_size = config.model.context, config.evaluation.batch_size
+        self.windows = Windows(corpus.train, self.context, seed)
+
+    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """(B, T) inputs and targets of this step."""
+        return self.windows.batch(step, batch_size)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...], label_smoothing: float) -> Tensor:
+        """Mean cross-entropy in nats a token."""
+        inputs, targets = batch
+        return model.loss(inputs, targets, label_smoothing)  # type: ignore[operator]
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Loss in nats a token over the whole validation part."""
+        return {"val_loss": window_losses(model, self.validation, self.context, self.batch_size).mean}
+
+
+def build_language_model(config: ModelConfig, vocab_size: int, seed: int) -> DecoderLM:
+    """A model with weights drawn from the seed alone, whatever was drawn before.
+
+    Raises:
+        UserError: the vocabulary is too large for a table of all its pairs.
+    """
+    if config.bigram_width and vocab_size > MOST_BIGRAM_TOKENS:
+        raise UserError(
+            f"--model.bigram_width {config.bigram_width}: a table of {vocab_size}² pairs of tokens is too large; "
+            "use --model.bigram_width 0, or --data.tokenizer character"
+        )
+    torch.manual_seed(random_seed(seed))
+    return DecoderLM(config, vocab_size)
+
+
+def score(model: DecoderLM, corpus: Corpus, config: LanguageModelConfig) -> dict[str, Any]:
+    """Loss of every validation character, with its interval, beside n-gram models of the same text.
+
+    All losses are in nats a character, so that tokenizers compare: where tokens are longer than characters, the loss of
+    all tokens is spread over all characters.
+    """
+    losses = window_losses(model, corpus.validation, config.model.context, config.evaluation.batch_size)
+    n_characters = corpus.n_validation_characters
+    tokens_per_character = len(corpus.validation) / n_characters
+    interval = losses.interval(tokens_per_character, config.evaluation.n_resamples)
+    nats = interval.estimate
+    scores: dict[str, Any] = {
+        "val_loss": nats,
+        "val_loss_low": interval.low,
+        "val_loss_high": interval.high,
+        "bits_per_character": bits_per_character(nats),
+        "bits_per_byte": bits_per_byte(nats * n_characters, corpus.n_validation_bytes),
+        "perplexity_per_token": perplexity(losses.mean),
+    }
+    return scores | {name: loss * tokens_per_character for name, loss in baselines(corpus).items()}
+
+
+def baselines(corpus: Corpus) -> dict[str, float]:
+    """Nats a token of n-gram models on the validation part (its first token left out, as for the model)."""
+    train, validation = corpus.train.numpy(), corpus.validation.numpy()
+    vocab_size = corpus.tokenizer.vocab_size
+    five_gram = KneserNey(order=5).fit(train, vocab_size) if len(train) >= 5 else None
+    losses = {"baseline_unigram": unigram_losses(train, validation, vocab_size)}
+    if five_gram is not None:
+        losses["baseline_5gram"] = five_gram.losses(validation)
+    return {name: float(np.mean(values[1:])) for name, values in losses.items()}
