@@ -13,9 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for `project` once per project of this checkout."""
     if "project" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "project", sorted(path.parent.name for path in ROOT.glob("projects/*/pyproject.toml"))
-        )
+        metafunc.parametrize("project", sorted(path.parent.name for path in ROOT.glob("projects/*/pyproject.toml")))
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +33,7 @@ def tracked_files() -> list[Path]:
     )
     if listing.returncode != 0:
         pytest.skip("this folder is not a git checkout, so there is no list of tracked files")
-    return [
-        Path(name) for name in sorted(set(listing.stdout.split("\0"))) if name and (ROOT / name).is_file()
-    ]
+    return [Path(name) for name in sorted(set(listing.stdout.split("\0"))) if name and (ROOT / name).is_file()]
 
 
 @pytest.fixture(scope="session")

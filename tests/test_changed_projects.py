@@ -30,9 +30,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(checkout: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=checkout, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=checkout, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit(checkout: Path, files: dict[str, str]) -> None:
@@ -73,9 +71,7 @@ def test_a_changed_file_concerns_its_project_or_all(
     assert [project["number"] for project in concerned] == numbers
 
 
-def test_what_the_base_branch_changed_meanwhile_does_not_count(
-    changed_projects: ModuleType, checkout: Path
-) -> None:
+def test_what_the_base_branch_changed_meanwhile_does_not_count(changed_projects: ModuleType, checkout: Path) -> None:
     git(checkout, "switch", "-q", "-c", "base")
     git(checkout, "switch", "-q", "-c", "topic")
     commit(checkout, {"projects/alpha/a.py": "topic"})
@@ -102,9 +98,7 @@ def test_an_unknown_base_concerns_all(changed_projects: ModuleType, checkout: Pa
 
 def test_a_makefile_without_a_project_list_is_named(changed_projects: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("all:\n")
-    with pytest.raises(
-        ValueError, match=re.escape("Makefile: no line 'PROJECTS := ...' to number the projects by")
-    ):
+    with pytest.raises(ValueError, match=re.escape("Makefile: no line 'PROJECTS := ...' to number the projects by")):
         changed_projects.projects(tmp_path)
 
 

@@ -8,9 +8,7 @@ TOOL = Path(__file__).resolve().parents[1] / "tools" / "gallery.py"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(TOOL), *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True, check=False)
 
 
 def test_writes_the_page_and_prints_where_it_is(tmp_path: Path) -> None:

@@ -76,8 +76,7 @@ def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
     )
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "module.py").write_text(
-        "import os.path\nimport yaml\nfrom . import near\nimport own.part\n"
-        "def late():\n    from pytest.mark import x\n"
+        "import os.path\nimport yaml\nfrom . import near\nimport own.part\ndef late():\n    from pytest.mark import x\n"
     )
     assert undeclared(tmp_path, ["src"], "own", with_dev=False) == {"pytest": {"src/module.py"}}
     assert undeclared(tmp_path, ["src"], "own", with_dev=True) == {}

@@ -156,9 +156,7 @@ def test_project_installs_only_what_it_needs_then_runs(make: Make, checkout: Pat
         (["CONFIG=mine.yml", "ARGS=--seed 3"], "--config mine.yml --seed 3"),
     ],
 )
-def test_config_and_args_reach_the_command(
-    make: Make, checkout: Path, variables: list[str], arguments: str
-) -> None:
+def test_config_and_args_reach_the_command(make: Make, checkout: Path, variables: list[str], arguments: str) -> None:
     make("project-1", *variables)
     assert calls(checkout)[-1] == f"-m transformer_from_scratch run {arguments}"
 
@@ -249,16 +247,13 @@ BROKEN = '#!/bin/sh\ncase "$*" in *"-m venv"*) exit 1 ;; esac\n'
         ),
         (
             WITHOUT_VENV,
-            "'./python' lacks the venv module: on Debian and Ubuntu, "
-            "install it with: apt install python3-venv",
+            "'./python' lacks the venv module: on Debian and Ubuntu, install it with: apt install python3-venv",
         ),
         (BROKEN, "'./python' could not make a virtual environment in .venv: its message stands above"),
     ],
     ids=["absent", "old", "without venv", "broken"],
 )
-def test_an_unfit_python_is_said_in_one_line(
-    make: Make, checkout: Path, program: str | None, message: str
-) -> None:
+def test_an_unfit_python_is_said_in_one_line(make: Make, checkout: Path, program: str | None, message: str) -> None:
     shutil.rmtree(checkout / ".venv")
     if program is not None:
         write_program(checkout / "python", program)

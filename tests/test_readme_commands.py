@@ -26,6 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from roadmap_shared.config import parse_config
+from roadmap_shared.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -108,6 +109,45 @@ def test_both_languages_show_the_same_commands(chinese: Path) -> None:
     assert [shown.words for shown in shown_in(chinese)] == [shown.words for shown in shown_in(english)]
 
 
+def test_commands_are_found_in_a_document(tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text(
+        "text `make lint`\n```bash\n# a comment\nmake test && A=1 make lint  # another\n\npip install \\\n"
+        "  -e 'a b'\nmake help\n```\n```python\nmake = 1\n```\n- item\n  ```console\n  $ make help\n  usage\n  ```\n",
+        encoding="utf-8",
+    )
+    assert [(shown.line, " ".join(shown.words)) for shown in shown_in(document)] == [
+        (4, "make test"),
+        (4, "make lint"),
+        (6, "pip install -e a b"),
+        (8, "make help"),
+        (15, "make help"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("frobnicate --now", "no test for 'frobnicate --now': write one simple command per line, or add its kind"),
+        ("make no-such-target", "No rule to make target"),
+        ("make project-7", "there is no project-7"),
+        ('make project-1 ARGS="--trainer.stepz 3"', "unknown flag '--trainer.stepz'"),
+        ("transformer-from-scratch trian", "has no command 'trian'"),
+        ("transformer-from-scratch run --config nowhere.yaml", "nowhere.yaml: no such file"),
+        ("torchrun --nproc-per-node 2 -m transformer_from_scratch run --seed 1", "unknown flag '--seed'"),
+        ("pip install -e 'shared[no-such-extra]'", "shared has not all of the extras"),
+        ("pip install no-such-distribution", "no-such-distribution is not in constraints.txt"),
+        ("python tools/no_such_script.py", "there is no tools/no_such_script.py"),
+        ("python tools/changed_projects.py --until x", "has no flag --until"),
+        ("cd no-such-folder", "no such folder"),
+    ],
+)
+def test_a_wrong_command_is_refused(command: str, message: str) -> None:
+    (words,) = split_commands(command)
+    with pytest.raises((AssertionError, UserError, pytest.fail.Exception), match=re.escape(message)):
+        check(Shown(ROOT / "CONTRIBUTING.md", 1, words))
+
+
 def check(shown: Shown) -> None:
     """Fail unless the command is of a known kind and right."""
     program, *arguments = shown.words
@@ -135,9 +175,7 @@ def check(shown: Shown) -> None:
     elif program in (".ci/run", "./.ci/run"):
         assert os.access(ROOT / ".ci/run", os.X_OK)
     elif program in ("pre-commit", "pytest", "ruff", "tensorboard"):
-        assert entry_points(group="console_scripts", name=program), (
-            f"{program} is not installed by `make setup`"
-        )
+        assert entry_points(group="console_scripts", name=program), f"{program} is not installed by `make setup`"
     else:
         pytest.fail(
             f"no test for '{shlex.join(shown.words)}': write one simple command per line, or add its kind to "
@@ -189,9 +227,7 @@ def skip_if_missing(package: str) -> None:
 def check_torchrun(arguments: list[str]) -> None:
     """Check what `torchrun --its-own flags -m package ...` launches."""
     own, launched = arguments[: arguments.index("-m")], arguments[arguments.index("-m") + 1 :]
-    assert all(re.fullmatch(r"--(standalone|nproc-per-node|nnodes)(=\S+)?|\d+|gpu", word) for word in own), (
-        own
-    )
+    assert all(re.fullmatch(r"--(standalone|nproc-per-node|nnodes)(=\S+)?|\d+|gpu", word) for word in own), own
     assert launched[0] in ROADMAP
     check_project_command(launched[0], tuple(launched[1:]))
 
@@ -241,9 +277,7 @@ def check_local_package(word: str) -> None:
         skip_if_missing(found[1].removeprefix("projects/"))
     project = tomllib.loads((ROOT / found[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = set(found[2].split(",")) if found[2] else set()
-    assert extras <= set(project.get("optional-dependencies", {})), (
-        f"{found[1]} has not all of the extras {extras}"
-    )
+    assert extras <= set(project.get("optional-dependencies", {})), f"{found[1]} has not all of the extras {extras}"
 
 
 def check_script(script: str, folder: Path, flags: list[str]) -> None:

@@ -42,9 +42,7 @@ def test_no_file_names_a_path_of_one_machine(root: Path, tracked_files: list[Pat
 
 def test_the_data_beside_the_checkout_is_named_by_ci_alone(root: Path, tracked_files: list[Path]) -> None:
     """Tests and benchmarks read the folder from ROADMAP_DATA."""
-    naming = {
-        str(path) for path, text in texts(root, tracked_files).items() if BESIDE_THE_CHECKOUT.search(text)
-    }
+    naming = {str(path) for path, text in texts(root, tracked_files).items() if BESIDE_THE_CHECKOUT.search(text)}
     assert naming == {".ci/run"}
 
 
@@ -83,9 +81,7 @@ def lock(root: Path) -> dict[str, str]:
     """constraints.txt: canonical name → exact version."""
     lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == [], (
-        "not of the form name==version"
-    )
+    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == [], "not of the form name==version"
     assert pins == sorted(pins, key=str.lower)
     return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in pins)}
 
@@ -103,9 +99,7 @@ def requirements(root: Path, changed_projects: ModuleType) -> list[Requirement]:
     return [Requirement(line) for line in ["roadmap-shared[dev]", *projects, *filter(None, tools)]]
 
 
-def test_the_lock_pins_all_that_is_installed(
-    root: Path, lock: dict[str, str], changed_projects: ModuleType
-) -> None:
+def test_the_lock_pins_all_that_is_installed(root: Path, lock: dict[str, str], changed_projects: ModuleType) -> None:
     """Whatever the installed distributions require is in the lock, in the version that is installed."""
     waiting = requirements(root, changed_projects)
     seen: set[tuple[str, str]] = set()
@@ -126,7 +120,5 @@ def test_the_lock_pins_all_that_is_installed(
             further = [Requirement(line) for line in installed.requires or []]
             if name == "torch":  # its CUDA builds pin their libraries themselves
                 further = [each for each in further if "==" not in str(each.specifier)]
-            waiting += [
-                each for each in further if each.marker is None or each.marker.evaluate({"extra": extra})
-            ]
+            waiting += [each for each in further if each.marker is None or each.marker.evaluate({"extra": extra})]
     assert wrong == {}

@@ -71,17 +71,9 @@ def concerned(present: Iterable[Project], paths: Iterable[str] | None) -> list[P
     if paths is None:
         return list(present)
     paths = list(paths)
-    if any(
-        path == common or (common.endswith("/") and path.startswith(common))
-        for path in paths
-        for common in COMMON
-    ):
+    if any(path == common or (common.endswith("/") and path.startswith(common)) for path in paths for common in COMMON):
         return list(present)
-    return [
-        project
-        for project in present
-        if any(path.startswith(f"projects/{project['name']}/") for path in paths)
-    ]
+    return [project for project in present if any(path.startswith(f"projects/{project['name']}/") for path in paths)]
 
 
 def main(arguments: list[str] | None = None) -> int:

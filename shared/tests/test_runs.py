@@ -8,6 +8,7 @@ import os
 import random
 import re
 import resource
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def test_a_whole_run(config, tmp_path, capsys):
         scores = {"val_loss": np.float64(1.62), "val_loss_low": 1.5, "val_loss_high": 1.75, "bad": math.nan}
         summary = run.finish(scores, "<html>")
     assert re.fullmatch(r"\d{8}-\d{6}-first", run.folder.name)
+    assert (run.folder / "config.yaml").read_text().startswith("# toy run, from config 'full'\n")
     assert run.folder.parent == config.run.root / "toy"
     assert not run.resumed
     assert run.checkpoints == run.folder / "checkpoints"
@@ -89,7 +91,7 @@ def test_the_written_config_repeats_the_run(config):
     with start(config) as run:
         pass
     text = (run.folder / "config.yaml").read_text()
-    assert text.startswith("# toy run, from config 'none: made in Python or by flags alone'\n")
+    assert text.startswith("# toy run\ntrainer:\n")
     assert load_config(ToyConfig, run.folder / "config.yaml") == config
 
 
@@ -117,6 +119,25 @@ def test_a_matplotlib_figure_becomes_a_png(config, monkeypatch):
     assert (run.folder / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+def test_a_figure_of_another_kind_is_refused(config):
+    with start(config) as run, pytest.raises(ValueError, match="figure 'photo' is neither PNG nor SVG"):
+        run.log_figure("photo", b"\xff\xd8\xff\xe0")
+    assert not (run.folder / "figures").exists()
+
+
+def test_a_full_disk_at_the_end_does_not_hide_what_ended_the_run(config, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def interrupted() -> None:
+        with start(config):
+            monkeypatch.setattr("roadmap_shared.run.atomic_write", fail)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+
 def test_runs_of_the_same_second_get_folders_of_their_own(config, monkeypatch):
     folders = []
     for _ in range(3):
@@ -140,7 +161,7 @@ def test_everything_is_seeded(config):
 
 
 def test_latest_can_be_resumed_after_a_kill(config):
-    with pytest.raises(KeyboardInterrupt), start(config) as run:
+    with suppress(KeyboardInterrupt), start(config) as run:
         run.log(0, loss=1.0)
         run.log(1, loss=0.9)
         run.log(2, loss=0.8)
@@ -167,7 +188,7 @@ def test_an_older_run_is_resumed_by_path_or_name(config, named_by):
 
 def test_seconds_go_on_after_a_resumption(config, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("roadmap_shared.runs.run.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("roadmap_shared.run.time.monotonic", lambda: clock[0])
     with start(config) as run:
         clock[0] += 5
     clock[0] += 1000
@@ -298,10 +319,15 @@ def test_trackers_are_closed_and_the_exception_goes_on(config, monkeypatch, erro
     monkeypatch.setattr("roadmap_shared.tracking._BACKENDS", {"wandb": Listener})
     tracked = replace(config, tracking=TrackingConfig(backends=("wandb",), experiment="group"))
     runs: list[Run] = []
-    with pytest.raises(error), start(tracked) as run:
-        runs.append(run)
-        run.log(4, loss=torch.tensor(0.5))
-        raise error
+
+    def fail_in_the_middle() -> None:
+        with start(tracked) as run:
+            runs.append(run)
+            run.log(4, loss=torch.tensor(0.5))
+            raise error
+
+    with pytest.raises(error):
+        fail_in_the_middle()
     assert heard[0] == "start group toy"
     assert "'trainer.learning_rate': 0.001" in heard[1]
     assert "'tracking.backends': ['wandb']" in heard[1]

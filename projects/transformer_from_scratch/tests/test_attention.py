@@ -1,4 +1,4 @@
-"""Attention against a reference in float64 that is written out in loops, and against PyTorch's own modules."""
+"""Attention against a reference in float64, written out in loops, and against PyTorch's own modules."""
 
 import math
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from transformer_from_scratch.attention import (
     KVCache,
@@ -32,6 +33,11 @@ MASKS = (
     "arbitrary",
     "nothing to see",
 )
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
@@ -91,7 +97,7 @@ def reference_attention(query, key, value, mask=None, bias=None):
 
 
 def random_heads(n_queries: int, n_keys: int, n_kv_heads: int = H, dtype=torch.float32):
-    """Queries and keys whose scores have a standard deviation of 2 after division by sqrt(D): no softmax is flat."""
+    """Queries and keys whose scaled scores have a standard deviation of 2, so that no softmax is flat."""
     generator = torch.Generator().manual_seed(n_queries + 10 * n_kv_heads)
     query = 2 * torch.randn(B, H, n_queries, D, generator=generator, dtype=dtype)
     key = torch.randn(B, n_kv_heads, n_keys, D, generator=generator, dtype=dtype)
@@ -103,7 +109,7 @@ def alibi(n_queries: int, n_keys: int) -> Tensor:
     return ALiBiPosition(H).bias(torch.arange(n_keys - n_queries, n_keys), torch.arange(n_keys))
 
 
-# --- masks ---------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_combined_mask_allows_what_every_mask_allows():
     assert combine_masks(None, None) is None
 
 
-# --- the two functions ---------------------------------------------------------------------------------------------
+# --- the two functions ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -171,13 +177,13 @@ def test_huge_scores_stay_finite():
 
 @pytest.mark.parametrize("with_bias", [False, True], ids=["", "alibi"])
 def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(with_bias):
-    heads = [tensor.requires_grad_() for tensor in random_heads(*SELF)]
+    query, key, value = heads = [tensor.requires_grad_() for tensor in random_heads(*SELF)]
     bias = alibi(*SELF) if with_bias else None
     mask = allowed("nothing to see", *SELF)
     gradients = []
     for output in (
-        scaled_dot_product_attention(*heads, mask, bias)[0],
-        fast_attention(*heads, mask, bias),
+        scaled_dot_product_attention(query, key, value, mask, bias)[0],
+        fast_attention(query, key, value, mask, bias),
     ):
         assert output[0, :, 1].abs().max() == 0
         assert output[1].abs().max() == 0
@@ -191,12 +197,13 @@ def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(with_bias):
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("with_bias", [False, True], ids=["", "alibi"])
 def test_both_paths_have_the_same_gradients(kind, with_bias):
-    heads = [tensor.requires_grad_() for tensor in random_heads(*CROSS, dtype=torch.float64)]
+    query, key, value = (tensor.requires_grad_() for tensor in random_heads(*CROSS, dtype=torch.float64))
     mask = allowed(kind, *CROSS)
     bias = alibi(*CROSS).double().requires_grad_() if with_bias else None
-    inputs = heads if bias is None else [*heads, bias]
-    plain = torch.autograd.grad(scaled_dot_product_attention(*heads, mask, bias)[0].sin().sum(), inputs)
-    fast = torch.autograd.grad(fast_attention(*heads, mask, bias).sin().sum(), inputs)
+    inputs = [query, key, value] if bias is None else [query, key, value, bias]
+    plain, _ = scaled_dot_product_attention(query, key, value, mask, bias)
+    fast = fast_attention(query, key, value, mask, bias)
+    plain, fast = (torch.autograd.grad(output.sin().sum(), inputs) for output in (plain, fast))
     for a, b in zip(plain, fast, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
@@ -205,9 +212,7 @@ def test_plain_path_passes_gradcheck():
     heads = [tensor[:1, :2].requires_grad_() for tensor in random_heads(3, 4, dtype=torch.float64)]
     mask = torch.tensor([[True, False, True, True], [False, False, False, False], [True, True, True, False]])
     bias = alibi(3, 4)[:2].double().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda q, k, v, b: scaled_dot_product_attention(q, k, v, mask, b), (*heads, bias)
-    )
+    assert torch.autograd.gradcheck(lambda q, k, v, b: scaled_dot_product_attention(q, k, v, mask, b), (*heads, bias))
 
 
 def test_dropout_zeroes_weights_and_scales_up_the_others():
@@ -225,19 +230,17 @@ def test_dropout_zeroes_weights_and_scales_up_the_others():
     assert fast.std() > 0.05
 
 
-# --- the module ----------------------------------------------------------------------------------------------------
+# --- the module -----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def reference_module(attention: MultiHeadAttention, x, memory=None, mask=None, bias=None, positions=None):
-    """The same module in float64: projections, heads by slicing, rotation pair by pair, `reference_attention`."""
+    """The same module in float64: heads by slicing, rotation pair by pair, `reference_attention`."""
 
     def project(linear: nn.Linear, source: Tensor) -> Tensor:
         projected = source.double() @ linear.weight.double().T
         projected = projected if linear.bias is None else projected + linear.bias.double()
-        return torch.stack(
-            [projected[..., h * D : (h + 1) * D] for h in range(projected.shape[-1] // D)], dim=1
-        )
+        return torch.stack([projected[..., h * D : (h + 1) * D] for h in range(projected.shape[-1] // D)], dim=1)
 
     source = x if memory is None else memory
     query, key = project(attention.query, x), project(attention.key, source)
@@ -287,15 +290,23 @@ def test_self_attention_matches_the_reference(kind, n_kv_heads, positions):
         bias=bias,
         positions=range(n_tokens) if positions == "rotary" else None,
     )
-    options = {
-        "mask": mask_of(kind, *SELF), "causal": "causal" in kind, "bias": bias, "rotation": rotation
-    }
+    options = {"mask": mask_of(kind, *SELF), "causal": "causal" in kind, "bias": bias, "rotation": rotation}
     fast, no_weights = attention(x, **options)
     plain, weights = attention(x, **options, return_weights=True)
     assert no_weights is None
     assert relative_error(fast, expected) < 1e-6
     assert relative_error(plain, expected) < 1e-6
     assert relative_error(weights, expected_weights) < 1e-6
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_fast_path_on_the_unfused_backend(kind):
+    """Unlike the fused CPU kernel, it refuses a mask together with `is_causal`, as other devices do."""
+    attention, x = build(), torch.randn(B, SELF[0], C)
+    expected, _ = reference_module(attention, x, mask=allowed(kind, *SELF))
+    with sdpa_kernel(SDPBackend.MATH):
+        actual, _ = attention(x, mask=mask_of(kind, *SELF), causal="causal" in kind)
+    assert relative_error(actual, expected) < 1e-6
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MASKS if "causal" not in kind])
@@ -364,7 +375,7 @@ def test_heads_that_do_not_divide_are_refused(sizes, message):
         MultiHeadAttention(**sizes)
 
 
-# --- the cache -----------------------------------------------------------------------------------------------------
+# --- the cache ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunks", [[6], [1] * 6, [4, 1, 1], [1, 3, 2], [2, 4]], ids=str)
@@ -397,16 +408,29 @@ def test_one_query_sees_all_five_keys():
     with torch.no_grad():
         attention(x[:, :4], causal=True, cache=cache)
         _, weights = attention(x[:, 4:], causal=True, cache=cache, return_weights=True)
-    expected, expected_weights = reference_module(attention, x, mask=allowed("causal", 5, 5))
+    _, expected_weights = reference_module(attention, x, mask=allowed("causal", 5, 5))
     assert relative_error(weights, expected_weights[:, :, 4:]) < 1e-6
     assert (weights > 0).all()
+
+
+def test_cross_attention_computes_keys_and_values_of_the_memory_once():
+    attention = build(2, qk_norm=True)
+    x, memory = torch.randn(B, 4, C), torch.randn(B, 7, C)
+    mask = mask_of("padding left", 4, 7)
+    expected, _ = reference_module(attention, x, memory, allowed("padding left", 4, 7))
+    cache = KVCache(B, 2, 9, D)
+    with torch.no_grad():
+        first, _ = attention(x[:, :1], memory=memory, mask=mask, cache=cache)
+        rest, _ = attention(x[:, 1:], memory=torch.full_like(memory, torch.nan), mask=mask, cache=cache)
+    assert cache.length == 7
+    assert relative_error(torch.cat((first, rest), dim=1), expected) < 1e-6
 
 
 def test_cache_refuses_more_than_it_holds_and_keeps_what_it_has():
     cache = KVCache(1, 2, 4, 3)
     keys, values = torch.randn(2, 1, 2, 3, 3)
     cache.append(keys, values)
-    with pytest.raises(ValueError, match="^the key/value cache holds 4 positions, 6 were asked for$"):
+    with pytest.raises(ValueError, match=r"^the key/value cache holds 4 positions, 6 were asked for$"):
         cache.append(keys, values)
     assert cache.length == 3
     stored_keys, stored_values = cache.append(keys[:, :, :1], values[:, :, :1])

@@ -10,9 +10,9 @@ from pydoc_data.topics import topics
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roadmap_shared.errors import UserError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from roadmap_shared.errors import UserError
 from transformer_from_scratch.tokenizers import ByteBPETokenizer
 from transformer_from_scratch.tokenizers.bpe import (
     apply_merges,

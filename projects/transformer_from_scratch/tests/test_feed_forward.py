@@ -1,4 +1,4 @@
-"""Feed-forward networks against their formulas, mixtures of experts against all experts applied to all tokens."""
+"""Feed-forward networks against their formulas, mixtures against all experts applied to all tokens."""
 
 import math
 
@@ -12,6 +12,11 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, 
 from transformer_from_scratch.feed_forward import FeedForward, MixtureOfExperts, load_balancing_loss
 
 C, F = 6, 10
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
 
 
 def phi(x: float) -> float:
@@ -33,15 +38,16 @@ def test_each_activation_is_its_formula(activation, bias):
     torch.manual_seed(0)
     network = FeedForward(C, F, activation, bias=bias).double()
     x = 3 * torch.randn(2, 5, C, dtype=torch.float64)
-    hidden = x @ network.up.weight.T + (network.up.bias if bias else 0)
-    hidden.detach().apply_(FORMULAS[activation])
-    expected = hidden @ network.down.weight.T + (network.down.bias if bias else 0)
+    with torch.no_grad():
+        hidden = x @ network.up.weight.T + (network.up.bias if bias else 0)
+        hidden.apply_(FORMULAS[activation])
+        expected = hidden @ network.down.weight.T + (network.down.bias if bias else 0)
     torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_swiglu_equals_llama(bias):
-    config = LlamaConfig(hidden_size=C, intermediate_size=F, hidden_act="silu", mlp_bias=bias)
+    config = LlamaConfig(hidden_size=C, intermediate_size=F, num_attention_heads=1, hidden_act="silu", mlp_bias=bias)
     ours, llama = FeedForward(C, F, "swiglu", bias=bias), LlamaMLP(config)
     assert ours.gate is not None
     llama.gate_proj.load_state_dict(ours.gate.state_dict())
@@ -64,16 +70,19 @@ def test_dropout_drops_hidden_units_in_training_only():
     assert noisy != pytest.approx(expected, rel=1e-5)
 
 
-# --- mixture of experts --------------------------------------------------------------------------------------------
+# --- mixture of experts ---------------------------------------------------------------------------
 
 
 def build_experts(n_experts: int, n_chosen: int, **options) -> MixtureOfExperts:
     torch.manual_seed(n_experts)
-    experts = MixtureOfExperts(
-        C, F, "swiglu", n_experts=n_experts, n_chosen=n_chosen, bias=False, **options
-    )
+    experts = MixtureOfExperts(C, F, "swiglu", n_experts=n_experts, n_chosen=n_chosen, bias=False, **options)
     nn.init.normal_(experts.router.weight)
     return experts
+
+
+def size_of_gradient(parameter: Tensor) -> float:
+    assert parameter.grad is not None
+    return parameter.grad.abs().max().item()
 
 
 def every_expert_on_every_token(layer: MixtureOfExperts, x: Tensor) -> Tensor:
@@ -107,15 +116,24 @@ def test_all_experts_chosen_are_weighted_by_the_whole_softmax():
 def test_equals_mixtral(n_chosen):
     layer = build_experts(4, n_chosen)
     config = MixtralConfig(
-        hidden_size=C, intermediate_size=F, num_local_experts=4, num_experts_per_tok=n_chosen, hidden_act="silu"
+        hidden_size=C,
+        intermediate_size=F,
+        num_local_experts=4,
+        num_experts_per_tok=n_chosen,
+        hidden_act="silu",
     )
     config._experts_implementation = "eager"
     mixtral = MixtralSparseMoeBlock(config)
-    with torch.no_grad():
-        mixtral.gate.weight.copy_(layer.router.weight)
-        for index, expert in enumerate(layer.experts):
-            mixtral.experts.gate_up_proj[index].copy_(torch.cat((expert.gate.weight, expert.up.weight)))
-            mixtral.experts.down_proj[index].copy_(expert.down.weight)
+    weights = layer.state_dict()
+    names = [f"experts.{index}" for index in range(4)]
+    gate_up = [torch.cat((weights[f"{name}.gate.weight"], weights[f"{name}.up.weight"])) for name in names]
+    mixtral.load_state_dict(
+        {
+            "gate.weight": weights["router.weight"],
+            "experts.gate_up_proj": torch.stack(gate_up),
+            "experts.down_proj": torch.stack([weights[f"{name}.down.weight"] for name in names]),
+        }
+    )
     x = torch.randn(2, 9, C)
     torch.testing.assert_close(layer(x), mixtral(x), rtol=0, atol=1e-6)
     # Mixtral counts each of the k choices of a token as a whole one.
@@ -131,8 +149,8 @@ def test_gradients_reach_the_router_and_the_chosen_experts_alone(n_chosen):
     layer(x).sin().sum().backward()
     for index, expert in enumerate(layer.experts):
         for parameter in expert.parameters():
-            assert (parameter.grad.abs().max() > 0) == (index in chosen)
-    assert layer.router.weight.grad.abs().max() > 1e-4
+            assert (size_of_gradient(parameter) > 0) == (index in chosen)
+    assert size_of_gradient(layer.router.weight) > 1e-4
 
 
 def test_balancing_loss_lies_between_one_and_the_number_of_experts():
@@ -149,7 +167,7 @@ def test_balancing_loss_is_the_formula_and_its_gradient_evens_out():
     loss = load_balancing_loss(probabilities, chosen)
     assert loss.item() == pytest.approx(3 * (0.5 * 0.65 + 0.5 * 0.25))
     loss.backward()
-    # 3 experts · share of assignments / 2 tokens: pushes the two popular experts down, leaves the third alone.
+    # 3 experts · share of assignments / 2 tokens: pushes the popular experts down, leaves the third alone.
     assert probabilities.grad is not None
     assert probabilities.grad.tolist() == [[0.75, 0.75, 0.0]] * 2
 
@@ -162,7 +180,7 @@ def test_the_layer_records_its_balancing_loss():
     expected = load_balancing_loss(probabilities, probabilities.topk(2).indices)
     torch.testing.assert_close(layer.balancing_loss, expected)
     layer.balancing_loss.backward()
-    assert layer.router.weight.grad.abs().max() > 0
+    assert size_of_gradient(layer.router.weight) > 0
 
 
 def test_experts_work_under_autocast():

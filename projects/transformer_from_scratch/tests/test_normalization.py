@@ -11,6 +11,11 @@ from transformer_from_scratch.normalization import LayerNorm, RMSNorm, build_nor
 WIDTH = 96
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def layer_norm_in_float64(x: Tensor, eps: float) -> Tensor:
     x = x.double()
     mean = x.sum(dim=-1, keepdim=True) / x.shape[-1]
@@ -51,9 +56,7 @@ def test_layer_norm_is_the_formula(kind, eps):
 @pytest.mark.parametrize("eps", [1e-6, 1e-3])
 def test_rms_norm_is_the_formula(kind, eps):
     x = vectors(kind)
-    torch.testing.assert_close(
-        rms_norm(x, None, eps).double(), rms_norm_in_float64(x, eps), rtol=1e-6, atol=1e-6
-    )
+    torch.testing.assert_close(rms_norm(x, None, eps).double(), rms_norm_in_float64(x, eps), rtol=1e-6, atol=1e-6)
 
 
 def test_a_worked_example():
@@ -71,9 +74,7 @@ def test_layer_norm_equals_torch(kind):
     torch.testing.assert_close(
         layer_norm(x, weight, bias), F.layer_norm(x, (WIDTH,), weight, bias), rtol=2e-6, atol=2e-6
     )
-    torch.testing.assert_close(
-        layer_norm(x, weight, None), F.layer_norm(x, (WIDTH,), weight), rtol=2e-6, atol=2e-6
-    )
+    torch.testing.assert_close(layer_norm(x, weight, None), F.layer_norm(x, (WIDTH,), weight), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("kind", ["ordinary", "tiny", "huge"])

@@ -27,6 +27,11 @@ POSITIONS = torch.tensor([0, 3, 1, 9])
 BATCH_POSITIONS = torch.tensor([[0, 3, 1, 9], [5, 5, 0, 2]])
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize("name", ["none", "sinusoidal", "learned", "rotary", "alibi"])
 def test_each_encoding_enters_at_its_own_place_only(name):
     encoding = build_position(name, d_model=8, n_heads=2, max_positions=16)
@@ -46,17 +51,20 @@ def test_build_position_passes_sizes_and_base_on():
     assert isinstance(sinusoidal, SinusoidalPosition)
     assert torch.equal(sinusoidal.table, sinusoidal_table(5, 12, 50.0))
     rotary = build_position("rotary", **sizes)
+    assert isinstance(rotary, RotaryPosition)
     assert torch.equal(rotary.rotation(torch.arange(5)), RotaryPosition(4, 5, 50.0).rotation(torch.arange(5)))
     learned = build_position("learned", **sizes)
     assert isinstance(learned, LearnedPosition)
     assert learned.table.weight.shape == (5, 12)
-    assert build_position("alibi", **sizes).bias(POSITIONS, POSITIONS).shape == (3, 4, 4)
+    alibi = build_position("alibi", **sizes)
+    assert isinstance(alibi, ALiBiPosition)
+    assert torch.equal(alibi.slopes, alibi_slopes(3))
     limits = {name: build_position(name, **sizes).max_positions for name in ("none", "alibi")}
     assert limits == {"none": None, "alibi": None}
     assert sinusoidal.max_positions == rotary.max_positions == learned.max_positions == 5
 
 
-# --- added to the embeddings ---------------------------------------------------------------------------------------
+# --- added to the embeddings ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 8])
@@ -88,7 +96,7 @@ def test_learned_adds_its_rows_and_trains_only_those():
     assert rows.grad.sum(dim=1).tolist() == [10.0 if p in (0, 1, 3, 9) else 0.0 for p in range(16)]
 
 
-# --- rotary --------------------------------------------------------------------------------------------------------
+# --- rotary ---------------------------------------------------------------------------------------
 
 
 def turned(heads: Tensor, positions: list[int], base: float = 10_000.0) -> Tensor:
@@ -137,20 +145,18 @@ def test_scores_depend_on_the_distance_alone(query_position, key_position, shift
 
 
 def test_scores_change_with_the_distance():
-    ones = torch.ones(1, 1, 8, 6)
-    turned_ones = rotate(ones, RotaryPosition(6, 8).rotation(torch.arange(8)))
-    scores = (turned_ones[0, 0, 0] * turned_ones[0, 0]).sum(dim=-1)
-    assert (scores[0] - scores[1:]).min() > 0.5
+    ones = rotate(torch.ones(1, 1, 8, 6), RotaryPosition(6, 8).rotation(torch.arange(8)))[0, 0]
+    scores = (ones[0] * ones).sum(dim=-1)
+    expected = [sum(2 * math.cos(distance * 10_000 ** (-i / 3)) for i in range(3)) for distance in range(8)]
+    torch.testing.assert_close(scores, torch.tensor(expected), rtol=0, atol=1e-5)
 
 
 def test_equals_llama_after_interleaving():
-    # Llama pairs feature i with i + D/2; we pair neighbours, as the paper does. Reordering the features maps one
-    # onto the other.
+    # Llama pairs feature i with i + D/2; we pair neighbours, as the paper does. A permutation of the features
+    # maps one onto the other.
     width, n_tokens = 8, 12
     query, key = torch.randn(2, 2, 3, n_tokens, width)
-    config = LlamaConfig(
-        hidden_size=2 * width, num_attention_heads=2, head_dim=width, max_position_embeddings=64
-    )
+    config = LlamaConfig(hidden_size=2 * width, num_attention_heads=2, head_dim=width, max_position_embeddings=64)
     cos, sin = LlamaRotaryEmbedding(config)(query, torch.arange(n_tokens)[None])
     order = torch.stack((torch.arange(0, 4), torch.arange(4, 8)), dim=1).flatten()  # 0 4 1 5 2 6 3 7
     rotation = RotaryPosition(width, 64).rotation(torch.arange(n_tokens))
@@ -183,12 +189,12 @@ def test_rotation_in_double_keeps_double_precision():
     heads = torch.randn(1, 1, 4, 6, dtype=torch.float64)
     rotary = RotaryPosition(6, 16).double()
     back = rotate(rotate(heads, rotary.rotation(POSITIONS)), rotary.rotation(POSITIONS).conj())
-    # The table is stored in float32, so a turn there and back may stretch; by its squared length, and no more.
+    # The table is stored in float32, so there and back may stretch: by its squared length, and no more.
     stretch = rotary.rotation(POSITIONS).abs().square().repeat_interleave(2, dim=-1)
     torch.testing.assert_close(back, heads * stretch, rtol=1e-14, atol=1e-14)
 
 
-# --- ALiBi ---------------------------------------------------------------------------------------------------------
+# --- ALiBi ----------------------------------------------------------------------------------------
 
 
 def test_slopes_of_eight_heads_are_those_of_the_paper():

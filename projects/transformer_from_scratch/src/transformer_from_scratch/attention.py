@@ -259,7 +259,7 @@ class MultiHeadAttention(nn.Module):
 
     def split_heads(self, x: Tensor, n_heads: int) -> Tensor:
         """(B, T, heads * D) -> (B, heads, T, D)."""
-        return x.unflatten(-1, (n_heads, self.head_width)).transpose(1, 2)
+        return x.view(*x.shape[:2], n_heads, self.head_width).transpose(1, 2)
 
     def merge_heads(self, x: Tensor) -> Tensor:
         """(B, H, T, D) -> (B, T, C)."""

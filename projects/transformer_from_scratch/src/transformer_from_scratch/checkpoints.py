@@ -41,7 +41,7 @@ def save_training_state(
     if run.is_main:
         documents = {
             "model": {
-                "architecture": type(model).__name__.removeprefix("FSDP"),
+                "architecture": architecture_name(model),
                 "config": dataclasses.asdict(model.config),  # type: ignore[arg-type]
                 "vocab_size": model.vocab_size,
             },
@@ -60,11 +60,18 @@ def newest_training_state(run: Run, model: nn.Module, optimizers: list[torch.opt
         if run.resumed:
             run.rewind(0)
             if run.is_main:
-                print(f"{run.folder}: no whole checkpoint to resume from; starting at step 0", file=sys.stderr)
+                print(
+                    f"{run.folder}: no whole checkpoint to resume from; starting at step 0", file=sys.stderr
+                )
         return 0
     load_weights(model, checkpoint)
     names = {name: parameter for name, parameter in model.named_parameters()}
-    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    owner = {
+        id(p): optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
     for key, tensor in checkpoint.tensors["optimizer"].items():
         name, _, state_name = key.rpartition(":")
         parameter = names[name]
@@ -84,6 +91,21 @@ def optimizer_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer])
         for parameter, state in optimizer.state.items()
         for state_name, tensor in state.items()
     }
+
+
+def architecture_name(model: nn.Module) -> str:
+    """The model's class; FSDP gives a sharded model a class of its own."""
+    return type(model).__name__.removeprefix("FSDP")
+
+
+def unsharded(model: nn.Module) -> nn.Module:
+    """The model with whole weights, on the same device: itself unless FSDP has cut it up. Every process must call it."""
+    if type(model).__name__ in ARCHITECTURES:
+        return model
+    weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
+    fresh = ARCHITECTURES[architecture_name(model)](model.config, model.vocab_size)  # type: ignore[arg-type]
+    fresh.load_state_dict(weights)
+    return fresh.to(next(model.parameters()).device)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -114,7 +136,9 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
         name for name in expected if expected[name].shape != weights[name].shape
     )
     if wrong:
-        raise UserError(f"{checkpoint.path}: holds another model than the configured one ('{wrong[0]}' does not fit)")
+        raise UserError(
+            f"{checkpoint.path}: holds another model than the configured one ('{wrong[0]}' does not fit)"
+        )
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(spread(weights[name], parameter))
@@ -151,6 +175,7 @@ def find_checkpoint(place: str, root: Path) -> Checkpoint:
         return load_checkpoint(folder)
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        raise UserError(f"{folder}: no whole checkpoint in this run; train first, for example with make project-1")
+        raise UserError(
+            f"{folder}: no whole checkpoint in this run; train first, for example with make project-1"
+        )
     return checkpoint
-

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tyro.conf import Positional
+
 from roadmap_shared.config import RunConfig, TrackingConfig
 
 PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
@@ -116,7 +118,8 @@ class TrainerConfig:
     """Optimiser steps."""
 
     batch_size: int = 16
-    """Sequences a step, over all processes and accumulation steps together."""
+    """Sequences a step, over all processes and accumulation steps together. Where --data.batch_tokens bounds a step's batch,
+    the number of its sequences is a multiple of this."""
 
     accumulation_steps: int = 1
     """Parts into which a step's batch is cut, one forward and backward pass each; saves memory."""
@@ -252,8 +255,8 @@ class LanguageModelEvaluation:
     batch_size: int = 32
     """Validation windows a forward pass."""
 
-    prompt: str = "The "
-    """Start of every sample."""
+    prompt: str | None = None
+    """Start of every sample. None: the first words of the validation part."""
 
     sample_length: int = 400
     """Tokens a sample."""
@@ -261,8 +264,8 @@ class LanguageModelEvaluation:
     temperatures: tuple[float, ...] = (0.0, 0.5, 0.8, 1.0)
     """Sampling temperatures; 0 is greedy."""
 
-    attention_text: str = "The try statement specifies exception handlers"
-    """Text whose attention maps the report shows."""
+    attention_text: str | None = None
+    """Text whose attention maps the report shows. None: the beginning of the validation part."""
 
     n_resamples: int = 2000
     """Bootstrap resamples of each interval."""
@@ -325,6 +328,165 @@ class MaskedLMConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: MaskedLMEvaluation = field(default_factory=MaskedLMEvaluation)
+
+
+@dataclass(kw_only=True, frozen=True)
+class SequenceEvaluation:
+    """How an encoder-decoder is measured after training."""
+
+    batch_size: int = 128
+    """Sources a forward pass, in validation and decoding."""
+
+    beams: int = 1
+    """Hypotheses that beam search keeps; 1 decodes greedily."""
+
+    length_penalty: float = 0.6
+    """Beam search favours longer outputs the more the higher this is (alpha of Wu et al. 2016)."""
+
+    n_examples: int = 8
+    """Examples in the report."""
+
+    n_resamples: int = 2000
+    """Bootstrap resamples of each interval."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "beams", "n_resamples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--evaluation.{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.length_penalty < math.inf:
+            raise ValueError(f"--evaluation.length_penalty {self.length_penalty} must be a finite number of at least 0")
+        if self.n_examples < 0:
+            raise ValueError(f"--evaluation.n_examples {self.n_examples} must be at least 0")
+
+
+@dataclass(kw_only=True, frozen=True)
+class DateDataConfig:
+    """Written dates, generated."""
+
+    n_train: int = 60_000
+    """Written dates to train on, drawn anew from the training dates and the forms."""
+
+    n_validation: int = 500
+    """Written dates that the validation loss is measured on, of dates that are neither trained nor tested on."""
+
+    n_test: int = 4000
+    """Written dates to test on, of dates that occur nowhere else, each form equally often."""
+
+    held_out_share: float = 0.1
+    """Share of the 73,049 dates from 1900 to 2099 that is tested on; half as many again are for validation."""
+
+    batch_tokens: int = 4096
+    """Sequences × length of the longest source or target that a step's batch holds at most. The number of its
+    sequences is a multiple of --trainer.batch_size."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_train", "n_validation", "n_test"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--data.{name} {getattr(self, name)} must be at least 1")
+        if not 0.01 <= self.held_out_share <= 0.5:
+            raise ValueError(f"--data.held_out_share {self.held_out_share} must be between 0.01 and 0.5")
+
+
+@dataclass(kw_only=True, frozen=True)
+class ParallelTextConfig:
+    """Sentence pairs: a two-column file, or two files whose lines belong together; gzip where the name ends in .gz."""
+
+    path: Path | None = None
+    """Two columns with a TAB between, source and target; further columns are ignored."""
+
+    source: Path | None = None
+    """Sentences of the source language, one a line, instead of --data.path."""
+
+    target: Path | None = None
+    """Their translations, line by line."""
+
+    validation_path: Path | None = None
+    """Validation pairs as two columns. Without validation files, a share of the pairs is held out."""
+
+    validation_source: Path | None = None
+    """Source sentences of the validation pairs."""
+
+    validation_target: Path | None = None
+    """Their translations, line by line."""
+
+    test_path: Path | None = None
+    """Test pairs as two columns. Without test files, a share of the pairs is held out."""
+
+    test_source: Path | None = None
+    """Source sentences of the test pairs."""
+
+    test_target: Path | None = None
+    """Their translations, line by line."""
+
+    validation_share: float = 0.02
+    """Share of the source sentences that is held out for validation."""
+
+    test_share: float = 0.05
+    """Share of the source sentences that is held out for the test."""
+
+    vocabulary: int = 3000
+    """Tokens of the byte-level BPE that both languages share."""
+
+    batch_tokens: int = 4096
+    """Sequences × length of the longest source or target that a step's batch holds at most. The number of its
+    sequences is a multiple of --trainer.batch_size."""
+
+    def __post_init__(self) -> None:
+        for part in ("", "validation_", "test_"):
+            path, source, target = (getattr(self, f"{part}{name}") for name in ("path", "source", "target"))
+            if path is not None and (source is not None or target is not None):
+                raise ValueError(
+                    f"--data.{part}path and --data.{part}source/--data.{part}target exclude each other: give one or "
+                    "the other"
+                )
+            if (source is None) != (target is None):
+                missing = "target" if target is None else "source"
+                raise ValueError(f"--data.{part}source and --data.{part}target go together: give {missing} too")
+        for name in ("validation_share", "test_share"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise ValueError(f"--data.{name} {getattr(self, name)} must be above 0 and below 0.5")
+
+
+def check_sequence_shape(batch_tokens: int, trainer: TrainerConfig, model: ModelConfig) -> None:
+    """Raise ValueError for settings that an encoder-decoder or its batches cannot have."""
+    needed = trainer.batch_size * model.context
+    if batch_tokens < needed:
+        raise ValueError(
+            f"--data.batch_tokens {batch_tokens} is too small for --trainer.batch_size {trainer.batch_size} sequences of "
+            f"--model.context {model.context} tokens: give at least {needed}"
+        )
+    if model.bigram_width:
+        raise ValueError(f"--model.bigram_width {model.bigram_width} is for decoder-only models: leave it at 0")
+
+
+@dataclass(kw_only=True, frozen=True)
+class DatesConfig:
+    """`dates`: an encoder-decoder that rewrites dates as ISO 8601."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    data: DateDataConfig = field(default_factory=DateDataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: SequenceEvaluation = field(default_factory=SequenceEvaluation)
+
+    def __post_init__(self) -> None:
+        check_sequence_shape(self.data.batch_tokens, self.trainer, self.model)
+
+
+@dataclass(kw_only=True, frozen=True)
+class TranslationConfig:
+    """`translate`: an encoder-decoder that translates sentences."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    data: ParallelTextConfig = field(default_factory=ParallelTextConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: SequenceEvaluation = field(default_factory=SequenceEvaluation)
+
+    def __post_init__(self) -> None:
+        check_sequence_shape(self.data.batch_tokens, self.trainer, self.model)
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -404,3 +566,29 @@ class GenerateConfig(SamplingConfig):
             raise ValueError(f"--beams {self.beams} draws nothing: leave out {' and '.join(filters)}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed {self.seed} is outside 0 … {2**32 - 1}")
+
+
+@dataclass(kw_only=True, frozen=True)
+class DoctorConfig:
+    """`doctor`: examine an attention, a model, a norm or a loss that somebody else wrote."""
+
+    target: Positional[str]
+    """my_module:MyAttention or path/to/file.py:MyAttention, a class or a function. Its code is imported and run."""
+
+    kind: Literal["auto", "attention", "model", "norm", "loss"] = "auto"
+    """What the target is; auto decides by its name and layers."""
+
+    arguments: tuple[str, ...] = ()
+    """Constructor arguments, as in: d_model=64 n_heads=4. The others are chosen small."""
+
+    causal: bool | None = None
+    """Whether it must not see the future. None: by its name and behaviour."""
+
+    mask: Literal["auto", "attend", "ignore"] = "auto"
+    """What True means in its masks; auto goes by the argument's name."""
+
+    shifted: bool | None = None
+    """Whether targets come shifted already. None: `labels` are the tokens themselves, `targets` are shifted."""
+
+    seed: int = 0
+    """Seeds weights and inputs."""

@@ -55,7 +55,9 @@ def window_losses(model: nn.Module, ids: Tensor, context: int, batch_size: int) 
         for batch in range(0, n_whole, batch_size * context):
             end = min(batch + batch_size * context, n_whole)
             losses = token_losses(
-                model, inputs[batch:end].view(-1, context).to(device), targets[batch:end].view(-1, context).to(device)
+                model,
+                inputs[batch:end].view(-1, context).to(device),
+                targets[batch:end].view(-1, context).to(device),
             )
             sums.append(losses.sum(dim=1))
         if n_whole < len(inputs):

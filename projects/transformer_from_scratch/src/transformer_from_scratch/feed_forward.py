@@ -105,6 +105,8 @@ class MixtureOfExperts(nn.Module):
             # Which tokens chose this expert, and as their how-manieth choice.
             token, choice = (chosen == index).nonzero(as_tuple=True)
             contribution = weight[token, choice, None] * expert(tokens[token])
-            output = output.index_add(0, token, contribution.to(output.dtype))  # autocast: bfloat16 into float32
+            output = output.index_add(
+                0, token, contribution.to(output.dtype)
+            )  # autocast: bfloat16 into float32
         self.balancing_loss = load_balancing_loss(probabilities, chosen)
         return output.view_as(x)

@@ -28,7 +28,9 @@ def loss_curve(history: Sequence[Mapping[str, Any]], baselines: Mapping[str, flo
     loss_axis.plot(steps, running_mean(losses, 0.95), color=raw.get_color(), label="training (running mean)")
     measured = [(line["step"], line["val_loss"]) for line in history if "val_loss" in line]
     if measured:
-        loss_axis.plot(*zip(*measured, strict=True), marker="o", markersize=4, color="C1", label="validation, whole part")
+        loss_axis.plot(
+            *zip(*measured, strict=True), marker="o", markersize=4, color="C1", label="validation, whole part"
+        )
     for style, (name, value) in zip(("--", ":", "-."), baselines.items(), strict=False):
         loss_axis.axhline(value, color="C7", linestyle=style, linewidth=1, label=f"{name}, {value:.3f}")
     lowest = min([losses.min(), *(value for _, value in measured), *baselines.values()])
@@ -58,26 +60,33 @@ def attention_maps(maps: Sequence[Tensor], tokens: Sequence[str]) -> Figure:
     """
     n_layers, n_heads, n_tokens = len(maps), maps[0].shape[0], len(tokens)
     figure = Figure(figsize=(2.3 * n_heads + 0.4, 2.3 * n_layers + 0.5))
-    axes = figure.subplots(n_layers, n_heads, squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(n_layers, n_heads, squeeze=False)
     labels = [token.replace(" ", "␣").replace("\n", "↵") for token in tokens]
     for layer, row in enumerate(axes):
         for head, axis in enumerate(row):
             axis.imshow(maps[layer][head].float().cpu().numpy(), vmin=0, interpolation="nearest")
             axis.grid(False)
             axis.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-            axis.set_xticks(range(n_tokens), labels, fontsize=5, family="monospace")
-            axis.set_yticks(range(n_tokens), labels, fontsize=5, family="monospace")
+            # Labels at the outer maps only: the inner ones have the same, and text is slow to draw.
+            axis.set_xticks(*((range(n_tokens), labels) if layer == n_layers - 1 else ([],)))
+            axis.set_yticks(*((range(n_tokens), labels) if head == 0 else ([],)))
+            for label in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+                label.set(fontsize=5, family="monospace", parse_math=False)
             axis.tick_params(length=0)
     figure.supxlabel("attends to (key)", fontsize=9)
     figure.supylabel("token (query)", fontsize=9)
     return figure
 
 
-def positional_encodings(used: PositionName, n_positions: int = 64, width: int = 64, n_heads: int = 4) -> Figure:
+def positional_encodings(
+    used: PositionName, n_positions: int = 64, width: int = 64, n_heads: int = 4
+) -> Figure:
     """The four encodings side by side, in what each one adds: vectors, a trained table, angles, score penalties."""
     figure = Figure(figsize=(9.6, 2.9))
     sinusoidal, learned, rotary, alibi = figure.subplots(1, 4)
-    sinusoidal.imshow(sinusoidal_table(n_positions, width).numpy(), cmap="roadmap-diverging", vmin=-1, vmax=1, aspect="auto")
+    sinusoidal.imshow(
+        sinusoidal_table(n_positions, width).numpy(), cmap="roadmap-diverging", vmin=-1, vmax=1, aspect="auto"
+    )
     sinusoidal.set(xlabel="feature", ylabel="position")
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(n_positions, width, generator=generator).numpy()
@@ -99,4 +108,27 @@ def positional_encodings(used: PositionName, n_positions: int = 64, width: int =
         axis.set_title(f"{name} (used here)" if name == used else name, fontsize=9)
     for axis in (sinusoidal, learned):
         axis.grid(False)
+    return figure
+
+
+def cross_attention(maps: Sequence[Tensor], source: Sequence[str], target: Sequence[str]) -> Figure:
+    """Where each layer looks in the source while it writes: one map a layer, the mean of its heads.
+
+    Args:
+        maps: (H, T, S) weights of each layer.
+        source: the S source tokens.
+        target: the T target tokens that are written.
+    """
+    width = min(9.6, max(3.2, 0.16 * len(source)) * len(maps) + 0.6)
+    figure = Figure(figsize=(width, min(7.2, max(2.4, 0.16 * len(target) + 1.2))))
+    axes = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
+    for layer, (axis, weights) in enumerate(zip(axes, maps, strict=True), start=1):
+        axis.imshow(weights.mean(dim=0).float().cpu().numpy(), vmin=0, interpolation="nearest", aspect="auto")
+        axis.grid(False)
+        axis.set_title(f"layer {layer}", fontsize=8)
+        axis.set_xticks(range(len(source)), source, fontsize=6, family="monospace", rotation=90)
+        axis.set_yticks(range(len(target)), target, fontsize=6, family="monospace")
+        axis.tick_params(length=0)
+    figure.supxlabel("source token", fontsize=9)
+    figure.supylabel("written token", fontsize=9)
     return figure

@@ -1,14 +1,16 @@
-"""Decoding: one token after another from a `DecoderLM` or an `EncoderDecoder`, with a key/value cache.
+"""Decoding: one token after another from a `DecoderLM`, with a key/value cache.
 
-`stream` yields tokens as they are made, `generate` collects them, `stream_text` turns them into text, and `translate_greedy`
-writes a target for each source. Beam search is in `beam_search.py`, the choice of one token in `sampling.py`.
+`stream` yields tokens as they are made, `generate` collects them, and `stream_text` turns them into text. The
+choice of one token is in `sampling.py`, the search for the most probable text in `beam_search.py`, decoding
+of an encoder-decoder in `translate.py`, and a faster way to the greedy result in `prompt_lookup.py`.
 
-A model reads at most `config.context` tokens. While prompt and new tokens fit, each step feeds one token and takes earlier
-keys and values from the cache. Beyond, the window slides: each step reads the last `context` tokens anew, as its positions
-have all changed, so the cache is of no more use and a step costs a whole forward pass. Cached or not, alone or in a batch, a
-row's next token is always chosen from `model(last context tokens of the row)`.
+A model reads at most `config.context` tokens. While prompt and new tokens fit, each step feeds one token and
+takes earlier keys and values from the cache. Beyond, the window slides: each step reads the last `context`
+tokens anew, as its positions have all changed, so the cache is of no more use and a step costs a whole
+forward pass. Cached or not, alone or in a batch, a row's next token is always chosen from `model(last context
+tokens of the row)`.
 
-Shapes: B batch, T tokens, S source tokens, V vocabulary.
+Shapes: B batch, T tokens, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +21,8 @@ from torch import Tensor, nn
 
 from roadmap_shared.errors import UserError
 from transformer_from_scratch.config import GenerateConfig, SamplingConfig
-from transformer_from_scratch.models import DecoderCache, DecoderLM, EncoderDecoder
-from transformer_from_scratch.sampling import GREEDY, choose, greedy
+from transformer_from_scratch.models import DecoderCache, DecoderLM
+from transformer_from_scratch.sampling import GREEDY, choose
 from transformer_from_scratch.tokenizers import StreamDecoder, Tokenizer
 
 
@@ -36,7 +38,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """(B, T) tokens that all end in the last column, and (B, T) True at real ones, None where nothing is padded.
+    """(B, T) tokens that all end in the last column, and (B, T) False at padding, None if there is none.
 
     Padding stands left so that the next token of every row comes in the same column.
     """
@@ -59,7 +61,12 @@ class TokenWindow:
     """
 
     def __init__(
-        self, model: DecoderLM, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, use_cache: bool = True
+        self,
+        model: DecoderLM,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        use_cache: bool = True,
     ) -> None:
         embedding = model.tokens.embedding.weight
         self.model = model
@@ -78,8 +85,7 @@ class TokenWindow:
         else:
             self.cache = None
             start = max(0, self.tokens.shape[1] - self.model.config.context)
-        # Every real token behind the prompt: the cache knows about the padding before it.
-        is_token = None if self.is_token is None or (self.cache and start) else self.is_token[:, start:]
+        is_token = None if self.is_token is None else self.is_token[:, start:]
         hidden = self.model.hidden(self.tokens[:, start:], is_token=is_token, cache=self.cache)
         return self.model.tokens.logits(hidden[:, -1])
 
@@ -98,7 +104,7 @@ class TokenWindow:
 
 
 def check_prompts(model: DecoderLM, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-    """Raise UserError for a prompt that no model could continue: empty, or made of tokens that this one has not."""
+    """Raise UserError for a prompt that cannot be continued: empty, or with tokens that the model has not."""
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens {max_new_tokens} must be at least 1")
     if not prompts:
@@ -108,8 +114,8 @@ def check_prompts(model: DecoderLM, prompts: Sequence[Sequence[int]], max_new_to
             raise UserError(f"prompt {number} is empty: it needs at least one token")
         if not 0 <= min(prompt) <= max(prompt) < model.vocab_size:
             raise UserError(
-                f"prompt {number} has token {max(prompt) if min(prompt) >= 0 else min(prompt)}, which is outside the "
-                f"model's vocabulary of {model.vocab_size}: was it made by another tokenizer?"
+                f"prompt {number} has tokens {min(prompt)} to {max(prompt)}, but the model knows 0 to "
+                f"{model.vocab_size - 1}: was the prompt made by another tokenizer?"
             )
 
 
@@ -127,19 +133,20 @@ def stream(
 
     Args:
         model: is in evaluation mode as long as the iterator lives.
-        prompts: token ids of B texts, of any lengths; longer ones than `config.context` are read from their end.
+        prompts: token ids of B texts of any lengths; of one longer than `config.context` the end is read.
         max_new_tokens: steps at most.
         sampling: how a token is drawn; `GREEDY` takes the most probable one.
         end_token: a row ends with this token; when all have ended, so does the iterator.
-        generator: source of the draws, on the model's device; default: PyTorch's own. A row's draws depend on the
-            batch it is in.
+        generator: source of the draws, on the model's device; default: PyTorch's own. A row's draws depend on
+            the batch it is in.
         use_cache: the result is the same without, only slower.
 
     Yields:
         B tokens a step, None for a row that has ended.
 
     Raises:
-        UserError: no prompt, an empty one, or one with a token outside the vocabulary; at once, before the first step.
+        UserError: no prompt, an empty one, or one with a token outside the vocabulary; raised before the
+            first step.
     """
     check_prompts(model, prompts, max_new_tokens)
     window = TokenWindow(model, prompts, max_new_tokens, use_cache=use_cache)
@@ -154,18 +161,17 @@ def _steps(
     end_token: int | None,
     generator: torch.Generator | None,
 ) -> Iterator[list[int | None]]:
-    """The loop of `stream`, apart from it because a generator function would check its arguments only at the first step."""
+    """The loop of `stream`; within it, the checks of the arguments would wait for the first step."""
     ended = [False] * len(window.tokens)
     with evaluation_mode(window.model):
-        for step in range(max_new_tokens):
-            if step > 0:
-                window.append(chosen)
+        for _ in range(max_new_tokens):
             chosen = choose(window.logits(), sampling, generator)  # (B,)
             tokens = chosen.tolist()
             yield [None if end else token for end, token in zip(ended, tokens, strict=True)]
             ended = [end or token == end_token for end, token in zip(ended, tokens, strict=True)]
             if all(ended):
                 return
+            window.append(chosen)
 
 
 def generate(
@@ -178,7 +184,7 @@ def generate(
     generator: torch.Generator | None = None,
     use_cache: bool = True,
 ) -> list[list[int]]:
-    """The new tokens of each prompt, without the prompt and up to and including `end_token`. Arguments as in `stream`."""
+    """The new tokens of each prompt, `end_token` included, the prompt not. Arguments as in `stream`."""
     continuations: list[list[int]] = [[] for _ in prompts]
     steps = stream(
         model,
@@ -194,3 +200,57 @@ def generate(
             if token is not None:
                 continuation.append(token)
     return continuations
+
+
+def stream_text(
+    model: DecoderLM,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerateConfig,
+    *,
+    end_token: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[str]:
+    """The continuation of one prompt as text, piece by piece, up to `config.length` tokens or `config.stop`.
+
+    Joined, the pieces are the decoded continuation, without the prompt and the stop text. It is sampled as
+    `config` says; `config.beams` is not looked at.
+
+    Raises:
+        UserError: the prompt cannot be written in the tokenizer's vocabulary; raised before the first piece.
+    """
+    steps = stream(
+        model,
+        [tokenizer.encode(prompt)],
+        max_new_tokens=config.length,
+        sampling=config,
+        end_token=end_token,
+        generator=generator,
+    )
+    pieces = _decode(steps, tokenizer)
+    return pieces if config.stop is None else until(pieces, config.stop)
+
+
+def _decode(steps: Iterable[list[int | None]], tokenizer: Tokenizer) -> Iterator[str]:
+    decoder = StreamDecoder(tokenizer)
+    for (token,) in steps:
+        if token is not None:
+            yield decoder.feed(token)
+    yield decoder.flush()
+
+
+def until(pieces: Iterable[str], stop: str) -> Iterator[str]:
+    """The pieces of a text up to the first `stop`, which may span several of them.
+
+    The end of a piece is held back as long as it could be the beginning of `stop`.
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            yield held.partition(stop)[0]
+            return
+        n_held = max(n for n in range(min(len(stop), len(held)) + 1) if held.endswith(stop[:n]))
+        yield held[: len(held) - n_held]
+        held = held[len(held) - n_held :]
+    yield held

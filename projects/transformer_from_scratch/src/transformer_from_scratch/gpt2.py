@@ -1,9 +1,9 @@
 """GPT-2 (Radford et al. 2019) as published on the Hugging Face hub, in our `DecoderLM`.
 
-A checkpoint is a folder with `config.json`, the weights in safetensors (one file, or several with an index), and usually the
-tokenizer. Nothing is unpickled. GPT-2 is our decoder with learned positions, pre-norm, biases, and the tanh approximation of
-GELU; what differs is only how the weights are stored: linear layers lie transposed (in, out), and queries, keys and values
-are one matrix.
+A checkpoint is a folder with `config.json`, the weights in safetensors (one file, or several with an index),
+and usually the tokenizer. Nothing is unpickled. GPT-2 is our decoder with learned positions, pre-norm,
+biases, and the tanh approximation of GELU; what differs is only how the weights are stored: linear layers lie
+transposed (in, out), and queries, keys and values are one matrix.
 """
 
 import json
@@ -31,9 +31,14 @@ ACTIVATIONS: dict[str, ActivationName] = {
 }
 """Hugging Face's names of activations, and ours."""
 
-UNSUPPORTED = ("add_cross_attention", "scale_attn_by_inverse_layer_idx")
-"""Settings of Hugging Face's GPT-2 that change the computation; all are off in the published models."""
+FIXED_SETTINGS = {
+    "add_cross_attention": False,
+    "scale_attn_by_inverse_layer_idx": False,
+    "scale_attn_weights": True,
+}
+"""Settings of Hugging Face's GPT-2 that change the computation, and the only values that are supported."""
 
+# Old checkpoints hold a constant mask a layer.
 CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 NEEDED_FILES = ["config.json", "model*.safetensors*", "vocab.json", "merges.txt", "tokenizer.json"]
@@ -43,8 +48,8 @@ def load_gpt2(folder_or_hub_id: str | Path) -> tuple[DecoderLM, GPT2Tokenizer | 
     """Load a GPT-2 model and its tokenizer, None where the checkpoint has none.
 
     Args:
-        folder_or_hub_id: a folder, or a hub id such as `openai-community/gpt2`, which needs the package `huggingface_hub` and,
-            the first time, a network.
+        folder_or_hub_id: a folder, or a hub id such as `openai-community/gpt2`, which needs the package
+            `huggingface_hub` and, the first time, a network.
 
     Returns:
         The model in float32 and evaluation mode, on the CPU, and the tokenizer.
@@ -55,21 +60,21 @@ def load_gpt2(folder_or_hub_id: str | Path) -> tuple[DecoderLM, GPT2Tokenizer | 
     folder = find_folder(folder_or_hub_id)
     settings = read_json(folder / "config.json")
     config, vocab_size = read_config(settings, folder / "config.json")
+    epsilon = settings.get("layer_norm_epsilon", 1e-5)
+    if not isinstance(epsilon, float) or not epsilon > 0:
+        raise UserError(f"{folder / 'config.json'}: layer_norm_epsilon {epsilon!r} must be a number above 0")
     weights = convert_weights(Checkpoint(read_tensors(folder), folder), config, vocab_size)
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = DecoderLM(config, vocab_size)
-    if missing := {name for name, _ in model.named_parameters()} - weights.keys():
-        raise RuntimeError(f"no GPT-2 tensor was assigned to {sorted(missing)}")
-    # Not strict: a module that several others share stands in the state dict under each of their names.
-    model.load_state_dict(weights, strict=False, assign=True)
+    model.load_state_dict(weights, assign=True)
     for module in model.modules():
         if isinstance(module, LayerNorm):
-            module.eps = float(settings.get("layer_norm_epsilon", 1e-5))
+            module.eps = epsilon
     return model.eval(), load_gpt2_tokenizer(folder)
 
 
 def find_folder(folder_or_hub_id: str | Path) -> Path:
-    """The folder itself, or the one to which the hub id was downloaded. Raises UserError if there is neither."""
+    """The folder, or the one that holds the downloaded hub id. Raises UserError if there is neither."""
     folder, name = Path(folder_or_hub_id), str(folder_or_hub_id)
     if folder.is_dir():
         return folder
@@ -98,9 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"{path.parent} holds no {path.name}: is it a Hugging Face GPT-2 folder?"
-        ) from None
+        raise UserError(f"{path.parent} holds no {path.name}: is it a Hugging Face GPT-2 folder?") from None
     except ValueError as error:
         raise UserError(f"{path} is damaged: {one_line(error)}; download it again") from None
     if not isinstance(value, dict):
@@ -109,15 +112,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(settings: Mapping[str, Any], path: Path) -> tuple[ModelConfig, int]:
-    """Shape and vocabulary size from Hugging Face's settings. Raises UserError unless they are a GPT-2's that we can build."""
+    """Shape and vocabulary size from Hugging Face's settings. Raises UserError unless we can build that."""
     model_type = settings.get("model_type")
     if model_type != "gpt2":
         raise UserError(f"{path}: model_type {model_type!r} is not 'gpt2'; only GPT-2 models can be loaded")
-    for name in UNSUPPORTED:
-        if settings.get(name):
-            raise UserError(f"{path}: {name} is on, which this model has not; no published GPT-2 uses it")
-    if not settings.get("scale_attn_weights", True):
-        raise UserError(f"{path}: scale_attn_weights is off, which this model has not; no published GPT-2 uses it")
+    for name, value in FIXED_SETTINGS.items():
+        if settings.get(name, value) != value:
+            raise UserError(f"{path}: {name} must be {value}, as in all models that OpenAI published")
     activation = settings.get("activation_function", "gelu_new")
     if activation not in ACTIVATIONS:
         raise UserError(
@@ -149,7 +150,9 @@ def read_config(settings: Mapping[str, Any], path: Path) -> tuple[ModelConfig, i
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, without the prefix `transformer.` and the constant causal masks of old checkpoints.
+    """All tensors of a checkpoint by name, without the prefix `transformer.`.
+
+    The constant causal masks that old checkpoints hold are left out.
 
     Raises UserError if the folder has no weights in safetensors, or a file of them is missing or damaged.
     """
@@ -178,14 +181,14 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(set(places.values()))]
     if pickled := sorted(folder.glob("*.bin")):
         raise UserError(
-            f"{folder} has its weights only as a pickle ({pickled[0].name}), which could run any code and is never "
-            "opened: convert it to model.safetensors"
+            f"{folder} has its weights only as a pickle ({pickled[0].name}), which could run any code and is "
+            "never opened: convert it to model.safetensors"
         )
     raise UserError(f"{folder} holds no model.safetensors: is it a Hugging Face GPT-2 folder?")
 
 
 class Checkpoint:
-    """The tensors of one checkpoint; each is taken once, by name and shape, so that none is missed or left over."""
+    """The tensors of a checkpoint. Each is taken once, by name and shape, so that none is left over."""
 
     def __init__(self, tensors: dict[str, Tensor], folder: Path) -> None:
         self.tensors, self.folder = dict(tensors), folder
@@ -194,28 +197,32 @@ class Checkpoint:
         """The tensor in float32. Raises UserError if it is missing or has another shape."""
         tensor = self.tensors.pop(name, None)
         if tensor is None:
-            raise UserError(f"the weights in {self.folder} lack the tensor {name}: is it a GPT-2 of another kind?")
+            raise UserError(
+                f"the weights in {self.folder} lack the tensor {name}: is it a GPT-2 of another kind?"
+            )
         if tuple(tensor.shape) != shape:
             raise UserError(
-                f"the weights in {self.folder} do not fit its config.json: {name} has shape {tuple(tensor.shape)}, "
-                f"not {shape}"
+                f"the weights in {self.folder} do not fit its config.json: {name} has shape "
+                f"{tuple(tensor.shape)}, not {shape}"
             )
         return tensor.float()
 
     def take_linear(self, name: str, n_in: int, n_out: int) -> tuple[Tensor, Tensor]:
         """Weight (out, in), which is stored transposed, and bias (out,)."""
-        return self.take(f"{name}.weight", n_in, n_out).t().contiguous(), self.take(f"{name}.bias", n_out)
+        # Without a copy the memory stays (in, out), and a product with one row, as in decoding, is faster.
+        return self.take(f"{name}.weight", n_in, n_out).t(), self.take(f"{name}.bias", n_out)
 
     def finish(self) -> None:
         """Raise UserError if a tensor was left over: the model would compute something else without it."""
         if self.tensors:
             raise UserError(
-                f"the weights in {self.folder} have a tensor that GPT-2's language model has not: {min(self.tensors)}"
+                f"the weights in {self.folder} have a tensor that is no part of GPT-2's language model: "
+                f"{min(self.tensors)}"
             )
 
 
 def convert_weights(checkpoint: Checkpoint, config: ModelConfig, vocab_size: int) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the names of `DecoderLM`. Raises UserError if they do not fit `config` exactly."""
+    """The checkpoint's tensors under `DecoderLM`'s names. Raises UserError unless they fit `config`."""
     width = config.d_model
     weights = {
         "tokens.embedding.weight": checkpoint.take("wte.weight", vocab_size, width),
@@ -232,7 +239,7 @@ def convert_weights(checkpoint: Checkpoint, config: ModelConfig, vocab_size: int
         head = checkpoint.take("lm_head.weight", vocab_size, width)
         if not torch.equal(head, weights["tokens.embedding.weight"]):
             raise UserError(
-                f"{checkpoint.folder}: lm_head.weight differs from wte.weight although config.json ties them; "
+                f"{checkpoint.folder}: lm_head.weight differs from wte.weight, which config.json ties: "
                 "set tie_word_embeddings to false there"
             )
     checkpoint.finish()
@@ -247,8 +254,8 @@ def convert_block(checkpoint: Checkpoint, block: str, config: ModelConfig) -> It
         yield f"{ours}.bias", checkpoint.take(f"{block}.{theirs}.bias", width)
     weight, bias = checkpoint.take_linear(f"{block}.attn.c_attn", width, 3 * width)
     for ours, rows in zip(("query", "key", "value"), range(0, 3 * width, width), strict=True):
-        yield f"attention.{ours}.weight", weight[rows : rows + width].clone()
-        yield f"attention.{ours}.bias", bias[rows : rows + width].clone()
+        yield f"attention.{ours}.weight", weight[rows : rows + width]
+        yield f"attention.{ours}.bias", bias[rows : rows + width]
     for ours, theirs, n_in, n_out in (
         ("attention.output", "attn.c_proj", width, width),
         ("feed_forward.up", "mlp.c_fc", width, hidden),

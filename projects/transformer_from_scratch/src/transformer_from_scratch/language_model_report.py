@@ -1,5 +1,6 @@
 """The report of a language model: what it learned, how it writes, where it looks, what it cost."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,15 +33,31 @@ MOST_MAP_TOKENS = 48
 """Attention maps of more tokens have no legible labels."""
 
 
+@dataclass(frozen=True)
+class ShownTexts:
+    """Token ids of the texts that the report shows."""
+
+    prompt: list[int]
+    """What the samples continue."""
+
+    attention: list[int]
+    """What the attention maps are drawn of."""
+
+
 def language_model_report(
-    model: DecoderLM, corpus: Corpus, config: LanguageModelConfig, scores: dict[str, Any], run: Run
+    model: DecoderLM,
+    corpus: Corpus,
+    shown: ShownTexts,
+    config: LanguageModelConfig,
+    scores: dict[str, Any],
+    run: Run,
 ) -> str:
     """The whole page as HTML; also saves each figure in the run folder."""
     with figure_style():
         sections = [
             learning_section(scores, run),
-            sample_section(model, corpus, config, run.seed),
-            attention_section(model, corpus, config, run),
+            sample_section(model, corpus, shown.prompt, config, run.seed),
+            attention_section(model, corpus, shown.attention, run),
             position_section(config, run),
             cost_section(model, config, scores),
             next_section(run),
@@ -71,7 +88,9 @@ def headline(scores: dict[str, Any]) -> KeyFigures:
         [
             KeyFigure("validation loss", loss, "nats per character, every held-out character"),
             KeyFigure("bits per character", round(scores["bits_per_character"], 3), "the same in bits"),
-            KeyFigure("5-gram baseline", round(scores["baseline_5gram"], 3), "Kneser-Ney, nats per character"),
+            KeyFigure(
+                "5-gram baseline", round(scores["baseline_5gram"], 3), "Kneser-Ney, nats per character"
+            ),
             KeyFigure("training speed", round(scores["tokens_per_second"]), "tokens per second, median step"),
         ]
     )
@@ -106,21 +125,22 @@ def nats_and_bits(nats: float) -> tuple[float, float]:
     return nats, nats / 0.6931471805599453
 
 
-def sample_section(model: DecoderLM, corpus: Corpus, config: LanguageModelConfig, seed: int) -> Section:
+def sample_section(
+    model: DecoderLM, corpus: Corpus, prompt: list[int], config: LanguageModelConfig, seed: int
+) -> Section:
     """What the model writes after the prompt, at several temperatures."""
-    prompt = config.evaluation.prompt
     blocks = []
     for temperature in config.evaluation.temperatures:
         generator = torch.Generator().manual_seed(random_seed(seed))
         (new,) = generate(
             model,
-            [corpus.tokenizer.encode(prompt)],
+            [prompt],
             max_new_tokens=config.evaluation.sample_length,
             sampling=SamplingConfig(temperature=temperature),
             generator=generator,
         )
         label = "temperature 0 (greedy)" if temperature == 0 else f"temperature {temperature:g}"
-        blocks.append(Sample(corpus.tokenizer.decode(new), label, prompt))
+        blocks.append(Sample(corpus.tokenizer.decode(new), label, corpus.tokenizer.decode(prompt)))
     return Section(
         "How it writes",
         blocks,
@@ -129,9 +149,9 @@ def sample_section(model: DecoderLM, corpus: Corpus, config: LanguageModelConfig
     )
 
 
-def attention_section(model: DecoderLM, corpus: Corpus, config: LanguageModelConfig, run: Run) -> Section:
+def attention_section(model: DecoderLM, corpus: Corpus, ids: list[int], run: Run) -> Section:
     """Where each head looks while reading a sentence."""
-    ids = corpus.tokenizer.encode(config.evaluation.attention_text)[: min(MOST_MAP_TOKENS, config.model.context)]
+    ids = ids[: min(MOST_MAP_TOKENS, model.config.context)]
     maps: list[torch.Tensor] = []
     device = next(model.parameters()).device
     with evaluating(model):
@@ -141,7 +161,13 @@ def attention_section(model: DecoderLM, corpus: Corpus, config: LanguageModelCon
     run.log_figure("attention", figure)
     return Section(
         "Where it looks",
-        [Figure(figure, "Attention weights of every head, from each token (row) to itself and those before.", "attention")],
+        [
+            Figure(
+                figure,
+                "Attention weights of every head, from each token (row) to itself and those before.",
+                "attention",
+            )
+        ],
         "Each row sums to 1. Look for heads that watch the previous token (a line under the diagonal), the beginning of the "
         "word, or an earlier occurrence of the same letters.",
     )
@@ -171,7 +197,12 @@ def cost_section(model: DecoderLM, config: LanguageModelConfig, scores: dict[str
         ["part", "parameters", "FLOP per token, forward", "share of FLOP"],
         [
             *(
-                [cost.part, cost.parameters, cost.flops_per_token, f"{100 * cost.flops_per_token / total_flops:.1f} %"]
+                [
+                    cost.part,
+                    cost.parameters,
+                    cost.flops_per_token,
+                    f"{100 * cost.flops_per_token / total_flops:.1f} %",
+                ]
                 for cost in costs
             ),
             ["all", count_parameters(model), total_flops, "100 %"],
@@ -187,9 +218,19 @@ def cost_section(model: DecoderLM, config: LanguageModelConfig, scores: dict[str
             table,
             KeyFigures(
                 [
-                    KeyFigure("matrix products", round(machine / 1e9, 1), "what this machine reaches, 1024 × 1024", "GFLOP/s"),
+                    KeyFigure(
+                        "matrix products",
+                        round(machine / 1e9, 1),
+                        "what this machine reaches, 1024 × 1024",
+                        "GFLOP/s",
+                    ),
                     KeyFigure("training", round(reached / 1e9, 1), "at the median step", "GFLOP/s"),
-                    KeyFigure("model FLOPs utilisation", round(100 * reached / machine, 1), "the ratio of the two", "%"),
+                    KeyFigure(
+                        "model FLOPs utilisation",
+                        round(100 * reached / machine, 1),
+                        "the ratio of the two",
+                        "%",
+                    ),
                 ]
             ),
         ],
@@ -208,7 +249,9 @@ def next_section(run: Run) -> Section:
                 "- Break the attention on purpose and ask the doctor."
             ),
             Code("transformer-from-scratch run --data.path my_book.txt"),
-            Code(f"transformer-from-scratch generate --checkpoint {run.folder} --prompt 'The ' --temperature 0.8"),
+            Code(
+                f"transformer-from-scratch generate --checkpoint {run.folder} --prompt 'The ' --temperature 0.8"
+            ),
             Code("transformer-from-scratch doctor transformer_from_scratch.attention:MultiHeadAttention"),
             Callout(
                 "A loss measured on the training text says nothing: a model can learn a text by heart. Only the held-out "

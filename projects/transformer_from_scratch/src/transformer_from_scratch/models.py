@@ -148,6 +148,12 @@ class DecoderCache:
         self.positions, self.is_token = self.positions[rows], self.is_token[rows]
         self.last_token = self.last_token[rows]
 
+    def rewind(self, length: int, last_token: Tensor) -> None:
+        """Forget all but the first `length` tokens, of which (B, 1) `last_token` is the newest."""
+        for layer in self.layers:
+            layer.length = length
+        self.last_token = last_token
+
 
 class Stack(nn.Module):
     """Blocks on top of each other, the final normalisation, and the positional encoding they share."""
@@ -210,7 +216,9 @@ class Stack(nn.Module):
                 cache=None if cache is None else cache.layers[index],
                 memory=memory,
                 memory_mask=memory_mask,
-                memory_cache=None if cache is None or cache.source_layers is None else cache.source_layers[index],
+                memory_cache=None
+                if cache is None or cache.source_layers is None
+                else cache.source_layers[index],
                 return_weights=attention_maps is not None,
             )
             if attention_maps is not None and weights is not None:
@@ -429,6 +437,20 @@ class EncoderDecoder(nn.Module):
         Target padding needs no mask: it stands behind the real tokens, which the causal mask keeps from seeing it.
         """
         return self.decode(target, self.encode(source, source_is_token), source_is_token)
+
+    def loss(
+        self,
+        source: Tensor,
+        source_is_token: Tensor | None,
+        target: Tensor,
+        next_tokens: Tensor,
+        label_smoothing: float = 0.0,
+    ) -> Tensor:
+        """Mean cross-entropy in nats of (B, T) `next_tokens`, `target` shifted by one; `IGNORED` ones do not count."""
+        logits = self(source, target, source_is_token)
+        loss = training_loss(logits, next_tokens, self.decoder, self.config, label_smoothing)
+        balancing = self.encoder.balancing_loss() if self.training else None
+        return loss if balancing is None else loss + self.config.balancing_weight * balancing
 
 
 def training_loss(

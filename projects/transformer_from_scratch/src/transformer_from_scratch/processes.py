@@ -79,7 +79,9 @@ def check_batch(config: TrainerConfig, processes: Processes) -> None:
             f"--trainer.accumulation_steps {config.accumulation_steps})"
         )
     if config.parallel == "fsdp" and config.optimizer == "muon":
-        raise UserError("--trainer.parallel fsdp cuts matrices apart, which Muon needs whole: add --trainer.optimizer adamw")
+        raise UserError(
+            "--trainer.parallel fsdp cuts matrices apart, which Muon needs whole: add --trainer.optimizer adamw"
+        )
 
 
 def shard(model: nn.Module, config: TrainerConfig, processes: Processes) -> None:

@@ -1,8 +1,9 @@
 """From logits to the next token: temperature, three filters, and the draw.
 
-A filter sets the logits of the tokens that it rejects to -inf and leaves the others alone, so filters chain in any order.
-`choose` applies them as Hugging Face does: temperature, top-k, top-p, min-p. Every tie goes to the lower token id, so the
-same logits always give the same candidates, and temperature 0 is defined: it is greedy.
+A filter sets the logits of the tokens that it rejects to -inf and leaves the others alone, so filters chain
+in any order. `candidates` applies them as Hugging Face does: temperature, top-k, top-p, min-p. Every tie goes to
+the lower token id, so the same logits always give the same candidates, and temperature 0 is defined: it is
+greedy.
 
 Shapes: V vocabulary; "..." any leading dimensions, usually the batch.
 """
@@ -26,8 +27,8 @@ def greedy(logits: Tensor) -> Tensor:
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     """(..., V) logits / temperature, shifted so that the largest is 0 (Ackley, Hinton & Sejnowski 1985, §2).
 
-    The shift leaves the softmax as it is, and keeps a tiny temperature from making +inf out of logits. Temperature 0 leaves
-    one token, the one that `greedy` takes; any other keeps equal logits equal.
+    The shift leaves the softmax as it is, and keeps a tiny temperature from making +inf out of logits.
+    Temperature 0 leaves one token, the one that `greedy` takes; any other keeps equal logits equal.
 
     Raises:
         ValueError: `temperature` is negative or not finite.
@@ -59,7 +60,8 @@ def top_k_filter(logits: Tensor, k: int) -> Tensor:
 
 
 def top_p_filter(logits: Tensor, p: float) -> Tensor:
-    """Keep the nucleus: the fewest tokens whose probabilities sum to at least `p` (Holtzman et al. 2020, §3.1).
+    """Keep the nucleus: the fewest tokens whose probabilities sum to at least `p` (Holtzman et al. 2020,
+    §3.1).
 
     The most probable token is always kept.
 
@@ -93,16 +95,16 @@ def min_p_filter(logits: Tensor, min_p: float) -> Tensor:
 
 
 def sample(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """(..., V) -> (...): one token drawn from softmax(logits). `generator` lives on the device of the logits."""
+    """(..., V) -> (...): one token drawn from softmax(logits). `generator` lives on the device of the
+    logits.
+    """
     probabilities = logits.float().softmax(dim=-1)
     drawn = torch.multinomial(probabilities.view(-1, logits.shape[-1]), num_samples=1, generator=generator)
     return drawn.view(logits.shape[:-1])
 
 
-def choose(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None = None) -> Tensor:
-    """(B, V) logits -> (B,) next tokens, drawn as `sampling` says."""
-    if sampling.temperature == 0:
-        return greedy(logits)
+def candidates(logits: Tensor, sampling: SamplingConfig) -> Tensor:
+    """(..., V) logits after the temperature and every filter that `sampling` sets: -inf for what cannot be drawn."""
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = top_k_filter(logits, sampling.top_k)
@@ -110,4 +112,11 @@ def choose(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator 
         logits = top_p_filter(logits, sampling.top_p)
     if sampling.min_p is not None:
         logits = min_p_filter(logits, sampling.min_p)
-    return sample(logits, generator)
+    return logits
+
+
+def choose(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None = None) -> Tensor:
+    """(B, V) logits -> (B,) next tokens, drawn as `sampling` says."""
+    if sampling.temperature == 0:
+        return greedy(logits)
+    return sample(candidates(logits, sampling), generator)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import bits_per_byte, bits_per_character, perplexity
 from roadmap_shared.runs import start_run
-from transformer_from_scratch.config import LanguageModelConfig, ModelConfig
+from transformer_from_scratch.config import LanguageModelConfig, LanguageModelEvaluation, ModelConfig
 from transformer_from_scratch.corpus import Corpus, Windows, load_corpus, random_seed
 from transformer_from_scratch.evaluation import window_losses
-from transformer_from_scratch.language_model_report import language_model_report
+from transformer_from_scratch.language_model_report import ShownTexts, language_model_report
 from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.ngram import KneserNey, unigram_losses
 from transformer_from_scratch.processes import start_processes
@@ -30,6 +30,9 @@ RESUMABLE_CHANGES = (
 )
 """Settings that may differ when a run is resumed: they change no weight."""
 
+SHOWN_TOKENS = 40
+"""Tokens of the validation part whose attention is shown; the samples continue the first quarter of them."""
+
 MOST_BIGRAM_TOKENS = 1024
 """A table of pairs of more tokens than this would dwarf the model."""
 
@@ -38,16 +41,36 @@ def run(config: LanguageModelConfig) -> dict[str, Any]:
     """Train, evaluate, sample and report; returns the summary."""
     with (
         start_processes(config.trainer) as processes,
-        start_run(config, project="transformer_from_scratch", command="run", resumable_changes=RESUMABLE_CHANGES) as run,
+        start_run(
+            config, project="transformer_from_scratch", command="run", resumable_changes=RESUMABLE_CHANGES
+        ) as run,
     ):
         corpus = load_corpus(config.data, config.model.context)
+        shown = choose_shown_texts(corpus, config.evaluation)
         model = build_language_model(config.model, corpus.tokenizer.vocab_size, run.seed)
-        train(model, LanguageModelTask(corpus, config, run.seed), config.trainer, run, processes)
+        model = train(model, LanguageModelTask(corpus, config, run.seed), config.trainer, run, processes)
         scores = score(model, corpus, config)
         if not run.is_main:
             return scores
         scores["tokens_per_second"] = mean_tokens_per_second(run.history())
-        return run.finish(scores, language_model_report(model, corpus, config, scores, run))
+        return run.finish(scores, language_model_report(model, corpus, shown, config, scores, run))
+
+
+def choose_shown_texts(corpus: Corpus, config: LanguageModelEvaluation) -> ShownTexts:
+    """The texts that the report will show, as token ids; before training, so that a bad prompt costs no time.
+
+    Raises:
+        UserError: the tokenizer does not know a symbol of a given text.
+    """
+    beginning = corpus.validation[:SHOWN_TOKENS].tolist()
+    given = {"prompt": config.prompt, "attention_text": config.attention_text}
+    for name, text in given.items():
+        if text == "":
+            raise UserError(f"--evaluation.{name} is empty: give at least one character, or leave it out")
+    return ShownTexts(
+        prompt=beginning[: SHOWN_TOKENS // 4] if config.prompt is None else corpus.tokenizer.encode(config.prompt),
+        attention=beginning if config.attention_text is None else corpus.tokenizer.encode(config.attention_text),
+    )
 
 
 class LanguageModelTask:

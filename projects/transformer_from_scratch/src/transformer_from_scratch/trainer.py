@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from roadmap_shared.errors import UserError
 from roadmap_shared.progress import progress
 from roadmap_shared.runs import Run
-from transformer_from_scratch.checkpoints import newest_training_state, save_training_state
+from transformer_from_scratch.checkpoints import newest_training_state, save_training_state, unsharded
 from transformer_from_scratch.config import TrainerConfig
 from transformer_from_scratch.corpus import random_seed
 from transformer_from_scratch.models import IGNORED
@@ -60,11 +60,12 @@ class StepLoss(nn.Module):
             return self.task.loss(self.model, batch, self.config.label_smoothing)
 
 
-def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, processes: Processes) -> None:
+def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, processes: Processes) -> nn.Module:
     """Train `model` in place for `config.steps` steps, from the newest checkpoint if the run is resumed.
 
     Logs `loss`, `lr`, `grad_norm` and `tokens_per_second` each step and the task's validation figures when due; leaves
-    checkpoints in the run folder. Ctrl-C finishes the step, leaves a checkpoint and raises KeyboardInterrupt.
+    checkpoints in the run folder. Ctrl-C finishes the step, leaves a checkpoint and raises KeyboardInterrupt. Returns the
+    model, which FSDP had cut up, whole again.
 
     Raises:
         UserError: the loss is not a number any more, or a setting does not fit the processes.
@@ -78,7 +79,7 @@ def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, process
     compiled = torch.compile(step_loss) if config.compile else step_loss
 
     with finish_step_on_interrupt() as interrupted:
-        for step in progress(range(first_step, config.steps), "training", "step"):
+        for step in progress(config.steps, "training", "step", done=first_step):
             started = time.perf_counter()
             factor = learning_rate_factor(step, config)
             set_learning_rate(optimizers, factor)
@@ -103,6 +104,7 @@ def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, process
                 save_training_state(run, done, model, optimizers, task.tokenizer, config)
             if interrupted():
                 raise KeyboardInterrupt
+    return unsharded(model)
 
 
 def accumulate_gradients(

@@ -19,7 +19,17 @@ from roadmap_shared.errors import UserError, did_you_mean, one_line
 from transformer_from_scratch.doctor.loading import where
 from transformer_from_scratch.doctor.naming import constructor_role, plain
 
-_CONFIG_NAMES = ("config", "cfg", "args", "conf", "hparams", "modelargs", "modelconfig", "configuration", "params")
+_CONFIG_NAMES = (
+    "config",
+    "cfg",
+    "args",
+    "conf",
+    "hparams",
+    "modelargs",
+    "modelconfig",
+    "configuration",
+    "params",
+)
 _FLAGS = {"bias": True, "qkvbias": True, "modeltype": None, "flash": True}
 _USUAL = {
     # All different, so that no tensor fits where another belongs.
@@ -38,6 +48,27 @@ _USUAL = {
     "batch": 3,
     "capacity": 24,
 }
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One way to choose the arguments."""
+
+    left_out: frozenset[str] = frozenset()
+    """Roles whose optional arguments keep their default."""
+
+    any_config: bool = False
+    """Whether a config that the constructor does not annotate becomes an `AnyConfig`, not the file's own dataclass."""
+
+
+# Fewer key/value heads than heads shows how they are shared, where the class can do that at all.
+_PLANS = (
+    _Plan(),
+    _Plan(left_out=frozenset({"kv_heads"})),
+    _Plan(left_out=frozenset(_USUAL)),
+    _Plan(any_config=True),
+    _Plan(left_out=frozenset({"kv_heads"}), any_config=True),
+)
 
 
 class _Missing(Exception):
@@ -128,12 +159,10 @@ def build(target: Callable[..., Any], given: Mapping[str, Any], seed: int) -> Bu
         values["heads"] = 1
     if "head_width" not in _roles_of(given):
         values["head_width"] = max(1, values["width"] // values["heads"])
-    # Fewer key/value heads than heads shows how they are shared, where the class can do that at all.
-    attempts = (frozenset(), frozenset({"kv_heads"}), frozenset(values))
     error: Exception | None = None
-    for left_out in attempts:
+    for plan in _PLANS:
         try:
-            arguments, used = _arguments(target, given, values, left_out)
+            arguments, used = _arguments(target, given, values, plan)
             instance = _call(target, arguments, seed)
         except _Missing as missing:
             raise UserError(str(missing)) from missing
@@ -142,16 +171,15 @@ def build(target: Callable[..., Any], given: Mapping[str, Any], seed: int) -> Bu
             continue
 
         def rebuild(**changes: Any) -> Any:
-            return _call(target, _arguments(target, given, values | changes, left_out)[0], seed)  # noqa: B023
+            return _call(target, _arguments(target, given, values | changes, plan)[0], seed)  # noqa: B023
 
         for argument in arguments.values():
             used |= argument.asked if isinstance(argument, AnyConfig) else set()
         return Built(instance, arguments, {role: values[role] for role in used}, rebuild)
     assert error is not None  # the loop returns or leaves one
-    shown = ", ".join(f"{name}={value!r}" for name, value in _arguments(target, given, values, frozenset())[0].items())
+    shown = ", ".join(f"{name}={value!r}" for name, value in _arguments(target, given, values, _PLANS[0])[0].items())
     raise UserError(
-        f"{name_of(target)}({shown}) failed: {where(error)}. "
-        "Give its arguments yourself: --arguments name=value …"
+        f"{name_of(target)}({shown}) failed: {where(error)}. Give its arguments yourself: --arguments name=value …"
     ) from error
 
 
@@ -191,9 +219,9 @@ def _sizes_in_module(target: Any) -> dict[str, int]:
 
 
 def _arguments(
-    target: Callable[..., Any], given: Mapping[str, Any], values: Mapping[str, Any], left_out: frozenset[str]
+    target: Callable[..., Any], given: Mapping[str, Any], values: Mapping[str, Any], plan: _Plan
 ) -> tuple[dict[str, Any], set[str]]:
-    """The constructor's arguments, and the roles among them. Optional ones of the roles `left_out` keep their default."""
+    """The constructor's arguments, and the roles among them."""
     parameters = inspect.signature(target).parameters
     config_name = next((name for name in parameters if plain(name) in _CONFIG_NAMES), None)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -209,9 +237,11 @@ def _arguments(
         role = constructor_role(name)
         has_default = parameter.default is not parameter.empty
         if name == config_name and (not has_default or parameter.default is None):
-            arguments[name], config_roles = _config(target, parameter, {u: given[u] for u in unknown}, values, left_out)
+            arguments[name], config_roles = _config(target, parameter, {u: given[u] for u in unknown}, values, plan)
             roles |= config_roles
-        elif role in values and not (has_default and _keeps_default(role, parameter.default, left_out)):
+        elif (
+            role is not None and role in values and not (has_default and _keeps_default(role, parameter.default, plan))
+        ):
             arguments[name] = values[role]
             roles.add(role)
         elif has_default:
@@ -225,8 +255,8 @@ def _arguments(
     return arguments, {role for role in roles if role is not None}
 
 
-def _keeps_default(role: str | None, default: Any, left_out: frozenset[str]) -> bool:
-    return role in left_out or role in ("epsilon", "pad", "batch", "capacity") or isinstance(default, bool)
+def _keeps_default(role: str | None, default: Any, plan: _Plan) -> bool:
+    return role in plan.left_out or role in ("epsilon", "pad", "batch", "capacity") or isinstance(default, bool)
 
 
 def _config(
@@ -234,23 +264,23 @@ def _config(
     parameter: inspect.Parameter,
     given: Mapping[str, Any],
     values: Mapping[str, Any],
-    left_out: frozenset[str],
+    plan: _Plan,
 ) -> tuple[Any, set[str]]:
     """The `config` argument: its own class where one is known, else an object that answers to every name."""
-    config_class = _config_class(target, parameter)
+    config_class = _config_class(target, parameter, any_config=plan.any_config)
     if config_class is None:
-        answers = {role: value for role, value in values.items() if role != "kv_heads" or role not in left_out}
+        answers = {role: value for role, value in values.items() if role != "kv_heads" or role not in plan.left_out}
         return AnyConfig(answers, given), set()
     fields = inspect.signature(config_class).parameters
     known = {name: value for name, value in given.items() if name in fields}
     if unknown := [name for name in given if name not in fields]:
         hint = did_you_mean(unknown[0], fields) or f"It takes: {', '.join(fields)}."
         raise _Missing(f"--arguments: {config_class.__name__} has no '{unknown[0]}'. {hint}")
-    arguments, roles = _arguments(config_class, known, values, left_out)
+    arguments, roles = _arguments(config_class, known, values, plan)
     return config_class(**arguments), roles
 
 
-def _config_class(target: Any, parameter: inspect.Parameter) -> type | None:
+def _config_class(target: Any, parameter: inspect.Parameter, *, any_config: bool) -> type | None:
     """The class of a `config` argument: as annotated, as Hugging Face names it, or the file's only `…Config`."""
     try:
         hint = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target).get(parameter.name)
@@ -259,6 +289,8 @@ def _config_class(target: Any, parameter: inspect.Parameter) -> type | None:
     named = hint or getattr(target, "config_class", None)
     if inspect.isclass(named) and named is not dict and not named.__module__.startswith(("builtins", "typing")):
         return named
+    if any_config:
+        return None
     candidates = [
         value
         for name, value in _module_names(target).items()

@@ -69,7 +69,8 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # the name ends in .py
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
     if folder not in sys.path:
@@ -101,9 +102,5 @@ def where(error: BaseException) -> str:
 def _learners_frame(trace: TracebackType | None) -> traceback.FrameSummary | None:
     """The innermost frame that belongs neither to the doctor nor to an installed library."""
     foreign = (_PACKAGE, "<frozen", "site-packages", str(Path(importlib.__file__ or "").parent))
-    frames = [
-        frame
-        for frame in traceback.extract_tb(trace)
-        if not any(mark in frame.filename for mark in foreign)
-    ]
+    frames = [frame for frame in traceback.extract_tb(trace) if not any(mark in frame.filename for mark in foreign)]
     return frames[-1] if frames else None

@@ -26,7 +26,8 @@ CONSTRUCTOR_ROLES = _table(
         "layers": "nlayers numlayers nlayer depth n layers numhiddenlayers nblocks numblocks numencoderlayers "
         "numdecoderlayers numlayer numblks",
         "hidden": "dff dimfeedforward ffndim hiddendim dhidden ninner intermediatesize mlpdim ffdim dmlp "
-        "ffnnumhiddens feedforwardsize ffhiddendim ffnhidden feedforwarddim ffnhiddendim ffnhiddensize dinner pfdim",
+        "ffnnumhiddens feedforwardsize ffhiddendim ffnhidden feedforwarddim ffnhiddendim ffnhiddensize "
+        "dinner pfdim dhid nhid",
         "context": "maxlen maxlength blocksize context contextlength contextsize maxseqlen maxpositionembeddings "
         "npositions nctx seqlen maxseqlength sequencelength ctxlen maxtokens maxpositions t ctx maxpos "
         "maxsequencelength seqlength windowsize length",

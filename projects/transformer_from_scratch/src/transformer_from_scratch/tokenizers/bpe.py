@@ -144,8 +144,8 @@ def to_printable(token: bytes) -> str:
 def parse_merges(lines: Sequence[str]) -> list[Merge]:
     """Merges from the lines of GPT-2's `merges.txt` (without its version line).
 
-    Raises UserError for a line that is no pair, joins a token that no earlier line makes, or makes one that an
-    earlier line made: training never does, because a merge replaces its pair everywhere.
+    Raises UserError for a line that is no pair, joins a token that no earlier line makes, or makes one that
+    an earlier line made: training never does, because a merge replaces its pair everywhere.
     """
     byte_of = {character: bytes([byte]) for byte, character in printable_bytes().items()}
     known = set(base_vocabulary())

@@ -1,0 +1,84 @@
+"""Run folders: making a new one, finding an earlier one, and the link to the latest."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roadmap_shared.errors import UserError
+
+CONFIG_FILE = "config.yaml"
+_LATEST = "latest"
+
+
+def latest_run(project: str, root: Path = Path("runs")) -> Path:
+    """Return the folder of a project's newest run.
+
+    Raises:
+        UserError: the project has no run below `root`.
+    """
+    parent = root / project
+    link = parent / _LATEST
+    if link.is_dir():
+        return parent / link.resolve().name
+    folders = _run_folders(parent)
+    if not folders:
+        raise UserError(
+            f"{parent}: holds no run yet. Start one without --run.resume, or name its place with --run.root"
+        )
+    return folders[-1]
+
+
+def find_run(resume: str, project: str, root: Path) -> Path:
+    """Return the folder that `--run.resume` names: `latest`, a path, or a name among the project's runs."""
+    if resume == _LATEST:
+        return latest_run(project, root)
+    for folder in (Path(resume), root / project / resume):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    known = [path.name for path in _run_folders(root / project)]
+    there = (
+        f"Runs in {root / project}: {', '.join(known[-5:])}."
+        if known
+        else f"There is no run in {root / project}."
+    )
+    raise UserError(f"--run.resume {resume}: is not a run folder (no {CONFIG_FILE} in it). {there}")
+
+
+def _run_folders(parent: Path) -> list[Path]:
+    """Return the run folders of a project, oldest first."""
+    return sorted(path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if not path.parent.is_symlink())
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Create `<parent>/<UTC time>-<name>`, with a number behind it if that exists."""
+    stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    number = 1
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise cannot_write(parent, error) from error
+
+
+def point_latest_at(folder: Path) -> None:
+    """Set the link `latest` in one step: no reader meets a moment without it."""
+    temporary = folder.with_name(f".{_LATEST}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    os.replace(temporary, folder.with_name(_LATEST))
+
+
+def cannot_write(place: Path, error: OSError) -> UserError:
+    """Return the one-line error for a run folder that the system refuses to make or fill."""
+    return UserError(
+        f"{place}: the run folder cannot be written ({error.strerror}). "
+        "Free some space or change the permissions, or write elsewhere with --run.root FOLDER"
+    )
