@@ -54,7 +54,9 @@ NAN = float("nan")
             {"n_experts": 4, "n_chosen_experts": 0},
             "--model.n_chosen_experts 0 must lie between 1 and --model.n_experts 4",
         ),
-        ({"bigram_width": -1}, "--model.bigram_width -1 must be at least 0"),
+        ({"ngram_width": 0}, "--model.ngram_width 0 must be at least 1"),
+        ({"ngram_orders": (2, 2)}, "--model.ngram_orders (2, 2) must be different numbers from 2 to 8"),
+        ({"ngram_orders": (1,)}, "--model.ngram_orders (1,) must be different numbers from 2 to 8"),
     ],
     ids=str,
 )

@@ -87,7 +87,11 @@ def read_western(text: str) -> date:
         if len(numbers) == 1:  # 19990304
             return date(int(numbers[0][:4]), int(numbers[0][4:6]), int(numbers[0][6:]))
         first, month, last = numbers
-        return date(int(first), int(month), int(last)) if len(first) == 4 else date(full_year(last), int(month), int(first))
+        return (
+            date(int(first), int(month), int(last))
+            if len(first) == 4
+            else date(full_year(last), int(month), int(first))
+        )
     (month,) = set(months)
     if spelled_days:
         return date(full_year(numbers[0]), month, spelled_days[0])

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from transformer_from_scratch.config import ModelConfig
-from transformer_from_scratch.models import DecoderCache, DecoderLM, EncoderDecoder
+from transformer_from_scratch.decoder_cache import DecoderCache
+from transformer_from_scratch.models import DecoderLM, EncoderDecoder
 
 Model = TypeVar("Model", bound=nn.Module)
 VOCAB, CONTEXT = 17, 16
@@ -17,7 +18,7 @@ VARIANTS = {
     "rotary": {"positions": "rotary", "n_kv_heads": 2},
     "alibi": {"positions": "alibi", "n_kv_heads": 1},
     "none": {"positions": "none"},
-    "modern": {"norm": "rms", "activation": "swiglu", "qk_norm": True, "bigram_width": 6},
+    "modern": {"norm": "rms", "activation": "swiglu", "qk_norm": True, "ngram_orders": (2, 3), "ngram_width": 6},
     "post-norm": {"norm_position": "post", "positions": "sinusoidal"},
     "experts": {"n_experts": 4},
 }
@@ -108,7 +109,7 @@ def test_a_prompt_with_padding_may_come_in_chunks(options):
 
 
 def test_padding_may_come_after_tokens_without():
-    config = config_of(bigram_width=6)
+    config = config_of(ngram_orders=(2, 3), ngram_width=6)
     model, tokens = sharpened(DecoderLM(config, VOCAB)), torch.randint(0, VOCAB, (1, 7))
     is_token = torch.tensor([[True, False, True]])
     cache = cache_of(config, 1)
@@ -133,7 +134,7 @@ def test_attention_maps_with_a_cache_reach_all_keys():
 
 
 def test_reorder_continues_the_chosen_rows():
-    config = config_of(bigram_width=6)
+    config = config_of(ngram_orders=(2, 3), ngram_width=6)
     model = sharpened(DecoderLM(config, VOCAB))
     tokens, rows = torch.randint(0, VOCAB, (3, 6)), torch.tensor([2, 2, 0])
     is_token = torch.tensor([[False, True, True, True], [True] * 4, [False, False, True, True]])

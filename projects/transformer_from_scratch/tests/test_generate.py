@@ -23,7 +23,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "alibi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
     "grouped queries": {"n_kv_heads": 1, "qk_norm": True, "norm": "rms", "activation": "swiglu"},
-    "bigrams": {"bigram_width": 8},
+    "n-grams": {"ngram_orders": (2, 3), "ngram_width": 8},
     "experts": {"n_experts": 4},
     "tied": {"tie_embeddings": True, "scale_embeddings": True},
 }
@@ -120,9 +120,7 @@ def test_sampling_draws_from_the_models_distribution(use_cache: bool) -> None:
 
     def draw(seed: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        return generate(
-            model, PROMPTS, max_new_tokens=12, sampling=sampling, generator=generator, use_cache=use_cache
-        )
+        return generate(model, PROMPTS, max_new_tokens=12, sampling=sampling, generator=generator, use_cache=use_cache)
 
     generator = torch.Generator().manual_seed(1)
     rows = [list(prompt) for prompt in PROMPTS]
@@ -160,8 +158,16 @@ def test_dropout_is_off_while_decoding_and_back_on_afterwards() -> None:
     [
         ([], 3, "there is no prompt to continue: give at least one"),
         ([[1], []], 3, "prompt 2 is empty: it needs at least one token"),
-        ([[1, 23]], 3, "prompt 1 has tokens 1 to 23, but the model knows 0 to 22: was the prompt made by another tokenizer?"),
-        ([[-1, 4]], 3, "prompt 1 has tokens -1 to 4, but the model knows 0 to 22: was the prompt made by another tokenizer?"),
+        (
+            [[1, 23]],
+            3,
+            "prompt 1 has tokens 1 to 23, but the model knows 0 to 22: was the prompt made by another tokenizer?",
+        ),
+        (
+            [[-1, 4]],
+            3,
+            "prompt 1 has tokens -1 to 4, but the model knows 0 to 22: was the prompt made by another tokenizer?",
+        ),
         ([[1]], 0, "max_new_tokens 0 must be at least 1"),
     ],
 )
@@ -217,7 +223,7 @@ def test_streamed_text_is_the_decoded_continuation() -> None:
     assert streamed(stop=text[8:10]) == text.partition(text[8:10])[0]
 
 
-@pytest.mark.parametrize("name", ["rotary", "learned", "bigrams", "grouped queries"])
+@pytest.mark.parametrize("name", ["rotary", "learned", "n-grams", "grouped queries"])
 @pytest.mark.parametrize("n_new", [9, 30])  # 30: beyond the context
 def test_prompt_lookup_gives_the_greedy_tokens(name: str, n_new: int) -> None:
     model = build(**MODELS[name])
@@ -226,9 +232,9 @@ def test_prompt_lookup_gives_the_greedy_tokens(name: str, n_new: int) -> None:
         # One token that must match finds many guesses, of which most are wrong.
         assert generate_by_lookup(model, prompt, max_new_tokens=n_new, n_match=1, n_guessed=4) == expected
         end_token = expected[5]
-        assert generate_by_lookup(
-            model, prompt, max_new_tokens=n_new, end_token=end_token, n_match=1
-        ) == one_by_one(model, prompt, n_new, end_token)
+        assert generate_by_lookup(model, prompt, max_new_tokens=n_new, end_token=end_token, n_match=1) == one_by_one(
+            model, prompt, n_new, end_token
+        )
 
 
 def test_prompt_lookup_needs_fewer_passes_where_the_text_repeats_itself() -> None:

@@ -77,6 +77,6 @@ def test_command_learns_what_stands_between_neighbours(text: Path, tmp_path: Pat
     assert "▮" in page
 
 
-def test_pairs_of_tokens_are_refused(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(tiny(text, tmp_path, "--model.bigram_width", "4")) == 2
-    assert "a pair of tokens would give the hidden one away" in capsys.readouterr().err
+def test_ngrams_are_refused(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny(text, tmp_path, "--model.ngram_orders", "2")) == 2
+    assert "are for decoder-only models: leave them out" in capsys.readouterr().err

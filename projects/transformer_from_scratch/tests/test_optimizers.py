@@ -11,6 +11,8 @@ from torch import nn
 from transformer_from_scratch.config import ModelConfig, TrainerConfig
 from transformer_from_scratch.models import Classifier, DecoderLM, EncoderDecoder, MaskedLM
 from transformer_from_scratch.optimizers import (
+    NEWTON_SCHULZ,
+    POLAR_EXPRESS,
     Muon,
     build_optimizers,
     is_hidden_matrix,
@@ -50,11 +52,29 @@ def test_orthogonalize_is_the_quintic_on_singular_values():
     u, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
     v, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
     values = torch.tensor([8.0, 4.0, 1.0, 0.5, 0.001], dtype=torch.float64)
-    result = orthogonalize(u * values @ v.mT, n_steps=3)
+    result = orthogonalize(u * values @ v.mT, NEWTON_SCHULZ[:3])
     s = values / values.norm()
     for _ in range(3):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
     torch.testing.assert_close(result, u * s @ v.mT, rtol=0, atol=1e-6)
+
+
+def test_polar_express_lifts_small_singular_values_faster():
+    u, _ = torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64))
+    values = torch.logspace(0, -3, 32, dtype=torch.float64)
+    polar, newton = (
+        torch.linalg.svdvals(orthogonalize(u * values, polynomials)) for polynomials in (POLAR_EXPRESS, NEWTON_SCHULZ[:3])
+    )
+    assert polar.min() > 3 * newton.min()
+    assert polar.max() < 1.9
+
+
+def test_config_chooses_the_iteration():
+    model = nn.Linear(4, 4)
+    for name, polynomials in (("polar_express", POLAR_EXPRESS), ("newton_schulz", NEWTON_SCHULZ)):
+        muon = build_optimizers(model, TrainerConfig(muon_iteration=name))[-1]
+        assert isinstance(muon, Muon)
+        assert muon.polynomials == polynomials
 
 
 def test_orthogonalize_of_zero_is_zero():
@@ -107,8 +127,8 @@ def block_matrices(prefix: str, feed_forward: list[str], attentions: tuple[str, 
 
 
 def test_muon_takes_the_hidden_matrices_of_a_decoder():
-    config = config_of(positions="learned", activation="swiglu", bias=True, tie_embeddings=False, bigram_width=4)
-    expected = block_matrices("stack", ["up", "gate", "down"]) | {"bigrams.projection.weight"}
+    config = config_of(positions="learned", activation="swiglu", bias=True, tie_embeddings=False, ngram_orders=(2,), ngram_width=4)
+    expected = block_matrices("stack", ["up", "gate", "down"]) | {"ngrams.projection.weight"}
     assert hidden_matrices(DecoderLM(config, VOCAB)) == expected
 
 

@@ -131,7 +131,9 @@ def test_only_the_missing_part_is_held_out(tmp_path: Path) -> None:
 
 def test_too_few_pairs(tmp_path: Path) -> None:
     config = ParallelTextConfig(path=numbered(tmp_path, "train.tsv", range(2)))
-    with pytest.raises(UserError, match=r"^2 different source sentences are too few to train on and to hold out 2 parts"):
+    with pytest.raises(
+        UserError, match=r"^2 different source sentences are too few to train on and to hold out 2 parts"
+    ):
         load_parallel_text(config, seed=1)
 
 

@@ -1,4 +1,4 @@
-"""Temperature, filters and draws, against definitions written with plain Python numbers and against Hugging Face."""
+"""Temperature, filters and draws, against their definitions in plain Python and against Hugging Face."""
 
 import math
 from typing import Any
@@ -111,7 +111,11 @@ def test_min_p_keeps_what_is_probable_enough_beside_the_best(values: list[float]
 
 def test_filters_treat_each_row_by_itself() -> None:
     logits = torch.randn(3, 4, 9, generator=torch.Generator().manual_seed(1))
-    for filtered in (lambda x: top_k_filter(x, 3), lambda x: top_p_filter(x, 0.6), lambda x: min_p_filter(x, 0.3)):
+    for filtered in (
+        lambda x: top_k_filter(x, 3),
+        lambda x: top_p_filter(x, 0.6),
+        lambda x: min_p_filter(x, 0.3),
+    ):
         rows = [filtered(row) for row in logits.flatten(0, 1)]
         torch.testing.assert_close(filtered(logits).flatten(0, 1), torch.stack(rows), rtol=0, atol=0)
 
@@ -120,15 +124,15 @@ def test_filters_treat_each_row_by_itself() -> None:
     "settings",
     [
         {"temperature": 0.6},
-        {"top_k": 5},
-        {"top_p": 0.8},
-        {"min_p": 0.2},
+        {"temperature": 1.0, "top_k": 5},
+        {"temperature": 1.0, "top_p": 0.8},
+        {"temperature": 1.0, "min_p": 0.2},
         {"temperature": 1.7, "top_k": 12, "top_p": 0.7, "min_p": 0.1},
     ],
 )
 def test_candidates_have_the_probabilities_that_hugging_face_gives_them(settings: dict[str, Any]) -> None:
     logits = 3 * torch.randn(20, 33, generator=torch.Generator().manual_seed(2))
-    config = SamplingConfig(**{"temperature": 1.0} | settings)
+    config = SamplingConfig(**settings)
     warpers = {
         "temperature": TemperatureLogitsWarper,
         "top_k": TopKLogitsWarper,

@@ -20,7 +20,9 @@ TINY = {
     "model.d_model": 32,
     "model.d_hidden": 64,
     "model.context": 32,
-    "model.bigram_width": 4,
+    "model.ngram_orders": (2, 3),
+    "model.ngram_rows": 100,
+    "model.ngram_width": 4,
     "model.dropout": 0.1,
     "trainer.batch_size": 8,
     "trainer.steps": 12,
@@ -43,7 +45,11 @@ def text(tmp_path: Path) -> Path:
 
 def arguments(text: Path, root: Path, **settings: object) -> list[str]:
     flags = TINY | {"data.path": text, "run.root": root} | {k.replace("__", "."): v for k, v in settings.items()}
-    return ["run", *(part for name, value in flags.items() for part in (f"--{name}", str(value)))]
+    return ["run", *(part for name, value in flags.items() for part in (f"--{name}", *words(value)))]
+
+
+def words(value: object) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
 
 
 def train(text: Path, root: Path, **settings: object) -> Path:

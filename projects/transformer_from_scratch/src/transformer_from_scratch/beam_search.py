@@ -156,9 +156,7 @@ class Pool:
         """Take the candidate in if it is among the best."""
         score = log_prob / length_divisor(len(tokens), self.alpha)
         self.hypotheses.append(Hypothesis(tokens, log_prob, score))
-        self.hypotheses.sort(
-            key=lambda hypothesis: -hypothesis.score
-        )  # stable: of equals the earlier one leads
+        self.hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: of equals the earlier one leads
         del self.hypotheses[self.size :]
 
     def is_settled(self, best_running: float, length: int) -> bool:

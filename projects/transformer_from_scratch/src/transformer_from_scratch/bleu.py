@@ -59,9 +59,7 @@ def score_translations(
 
     bleu = BLEU()
     score = bleu.corpus_score(translations, [references]).score
-    resampled = bootstrap_interval(
-        sentence_statistics(translations, references), corpus_bleu, n_resamples=n_resamples
-    )
+    resampled = bootstrap_interval(sentence_statistics(translations, references), corpus_bleu, n_resamples=n_resamples)
     return TranslationScores(
         bleu=Interval(score, resampled.low, resampled.high),
         chrf=CHRF().corpus_score(translations, [references]).score,

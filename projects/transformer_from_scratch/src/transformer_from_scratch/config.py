@@ -68,9 +68,15 @@ class ModelConfig:
     scale_embeddings: bool = False
     """Multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, §3.4)."""
 
-    bigram_width: int = 0
-    """Width of an embedding of the last two tokens, projected to d_model and added to the token's own. 0: none.
-    The table has vocabulary² rows, so it suits characters. Decoder-only models."""
+    ngram_orders: tuple[int, ...] = ()
+    """Lengths of n-grams that get an embedding of their own, added to the token's: 2 3 for the last two and the last
+    three tokens. Decoder-only models; None by default."""
+
+    ngram_rows: int = 8192
+    """Rows of each table of n-grams; where there are more n-grams, several share a row."""
+
+    ngram_width: int = 32
+    """Width of each table of n-grams."""
 
     n_experts: int = 1
     """Feed-forward experts a block; above 1 the block is a mixture of experts."""
@@ -103,8 +109,11 @@ class ModelConfig:
                 f"--model.n_chosen_experts {self.n_chosen_experts} must lie between 1 and "
                 f"--model.n_experts {self.n_experts}"
             )
-        if self.bigram_width < 0:
-            raise ValueError(f"--model.bigram_width {self.bigram_width} must be at least 0")
+        if len(set(self.ngram_orders)) != len(self.ngram_orders) or any(not 2 <= n <= 8 for n in self.ngram_orders):
+            raise ValueError(f"--model.ngram_orders {self.ngram_orders} must be different numbers from 2 to 8")
+        for name in ("ngram_rows", "ngram_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--model.{name} {getattr(self, name)} must be at least 1")
 
     def _nearest_width(self) -> int:
         return max(1, round(self.d_model / self.n_heads)) * self.n_heads
@@ -132,6 +141,9 @@ class TrainerConfig:
 
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon."""
+
+    muon_iteration: Literal["newton_schulz", "polar_express"] = "polar_express"
+    """How Muon orthogonalises: five steps of one polynomial, or three of the best one for each step."""
 
     beta1: float = 0.9
     """Decay of AdamW's mean of gradients, a step."""
@@ -329,6 +341,9 @@ class MaskedLMConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: MaskedLMEvaluation = field(default_factory=MaskedLMEvaluation)
 
+    def __post_init__(self) -> None:
+        check_without_ngrams(self.model)  # an n-gram would give its hidden token away
+
 
 @dataclass(kw_only=True, frozen=True)
 class SequenceEvaluation:
@@ -455,8 +470,13 @@ def check_sequence_shape(batch_tokens: int, trainer: TrainerConfig, model: Model
             f"--data.batch_tokens {batch_tokens} is too small for --trainer.batch_size {trainer.batch_size} sequences of "
             f"--model.context {model.context} tokens: give at least {needed}"
         )
-    if model.bigram_width:
-        raise ValueError(f"--model.bigram_width {model.bigram_width} is for decoder-only models: leave it at 0")
+    check_without_ngrams(model)
+
+
+def check_without_ngrams(model: ModelConfig) -> None:
+    """Raise ValueError for n-gram embeddings in a model that sees, or writes, more than one text."""
+    if model.ngram_orders:
+        raise ValueError(f"--model.ngram_orders {model.ngram_orders} are for decoder-only models: leave them out")
 
 
 @dataclass(kw_only=True, frozen=True)

@@ -1,8 +1,8 @@
 """Dates in many written forms, each with its ISO 8601 form (YYYY-MM-DD): generated, so the truth is known exactly.
 
 Conventions, where a written date alone would be ambiguous:
-- **The day stands before the month** in forms of numbers alone: 03/04/1999 is 3 April. A four-digit year that stands first
-  is followed by the month: 1999/3/4 is 4 March.
+- **The day stands before the month** in forms of numbers alone: 03/04/1999 is 3 April. A four-digit year that stands
+  first is followed by the month: 1999/3/4 is 4 March.
 - **A two-digit year lies between 1969 and 2068**, as in POSIX `strptime`: 68 is 2068, 69 is 1969.
 - A weekday, where there is one, is the right one.
 

@@ -53,9 +53,10 @@ def decoder_costs(config: ModelConfig, vocab_size: int) -> list[Cost]:
     ]
     if config.positions == "learned":
         costs.insert(1, Cost("position embeddings", config.context * width, 0))
-    if config.bigram_width:
-        table, projection = vocab_size**2 * config.bigram_width, config.bigram_width * width
-        costs.insert(1, Cost("bigram embeddings", table + projection, 2 * projection))
+    if config.ngram_orders:
+        rows = sum(min(config.ngram_rows, vocab_size**order) for order in config.ngram_orders)
+        projection = len(config.ngram_orders) * config.ngram_width * width
+        costs.insert(1, Cost("n-gram embeddings", rows * config.ngram_width + projection, 2 * projection))
     return costs
 
 

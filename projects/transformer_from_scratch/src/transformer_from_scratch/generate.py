@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from roadmap_shared.errors import UserError
 from transformer_from_scratch.config import GenerateConfig, SamplingConfig
-from transformer_from_scratch.models import DecoderCache, DecoderLM
+from transformer_from_scratch.decoder_cache import DecoderCache
+from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.sampling import GREEDY, choose
 from transformer_from_scratch.tokenizers import StreamDecoder, Tokenizer
 

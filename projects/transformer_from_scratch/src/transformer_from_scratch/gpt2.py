@@ -93,9 +93,7 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
         return Path(snapshot_download(name, allow_patterns=NEEDED_FILES))
     except (OSError, ValueError) as error:  # what huggingface_hub's errors have in common
         reason = one_line(error).partition(". ")[0]
-        raise UserError(
-            f"{name}: no such folder, and not to be had from the hub ({reason}); {instead}"
-        ) from None
+        raise UserError(f"{name}: no such folder, and not to be had from the hub ({reason}); {instead}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -197,9 +195,7 @@ class Checkpoint:
         """The tensor in float32. Raises UserError if it is missing or has another shape."""
         tensor = self.tensors.pop(name, None)
         if tensor is None:
-            raise UserError(
-                f"the weights in {self.folder} lack the tensor {name}: is it a GPT-2 of another kind?"
-            )
+            raise UserError(f"the weights in {self.folder} lack the tensor {name}: is it a GPT-2 of another kind?")
         if tuple(tensor.shape) != shape:
             raise UserError(
                 f"the weights in {self.folder} do not fit its config.json: {name} has shape "

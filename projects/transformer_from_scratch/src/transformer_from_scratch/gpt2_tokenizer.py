@@ -64,21 +64,15 @@ class GPT2Tokenizer(ByteBPETokenizer):
 
     def to_json(self) -> dict[str, Any]:
         """Vocabulary and merges, written as in GPT-2's own files."""
-        vocabulary = {
-            to_printable(token): token_id for token, token_id in self._ids.items()
-        } | self._special_ids
+        vocabulary = {to_printable(token): token_id for token, token_id in self._ids.items()} | self._special_ids
         return {"kind": self.kind, "vocabulary": vocabulary, "merges": super().to_json()["merges"]}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """The tokenizer that `to_json` described. Raises UserError for foreign or damaged data."""
         if not isinstance(data, Mapping) or data.get("kind") != cls.kind:
-            raise UserError(
-                f"not the JSON of a {cls.kind} tokenizer: expected an object with 'kind': {cls.kind!r}"
-            )
-        return cls(
-            checked_vocabulary(data.get("vocabulary")), parse_merges(checked_lines(data.get("merges")))
-        )
+            raise UserError(f"not the JSON of a {cls.kind} tokenizer: expected an object with 'kind': {cls.kind!r}")
+        return cls(checked_vocabulary(data.get("vocabulary")), parse_merges(checked_lines(data.get("merges"))))
 
 
 def load_gpt2_tokenizer(folder: Path) -> GPT2Tokenizer | None:
@@ -111,11 +105,7 @@ def read_joint_file(data: object) -> tuple[object, object]:
     """
     sections = data if isinstance(data, Mapping) else {}
     model, splitter = sections.get("model"), sections.get("pre_tokenizer")
-    if (
-        not isinstance(model, Mapping)
-        or not isinstance(splitter, Mapping)
-        or model.get("type", "BPE") != "BPE"
-    ):
+    if not isinstance(model, Mapping) or not isinstance(splitter, Mapping) or model.get("type", "BPE") != "BPE":
         raise UserError("tokenizer.json describes no byte-level BPE")
     is_gpt2 = splitter.get("type") == "ByteLevel" and splitter.get("use_regex", True)
     if not is_gpt2 or splitter.get("add_prefix_space") or sections.get("normalizer") is not None:
@@ -129,11 +119,7 @@ def read_joint_file(data: object) -> tuple[object, object]:
 
 def checked_vocabulary(vocabulary: object) -> dict[str, int]:
     """`vocabulary` if it is an object of whole numbers; UserError otherwise."""
-    if (
-        not isinstance(vocabulary, dict)
-        or not vocabulary
-        or not all(type(i) is int for i in vocabulary.values())
-    ):
+    if not isinstance(vocabulary, dict) or not vocabulary or not all(type(i) is int for i in vocabulary.values()):
         raise UserError("the vocabulary must be an object of token ids")
     return vocabulary
 

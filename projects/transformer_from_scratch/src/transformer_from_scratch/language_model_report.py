@@ -244,7 +244,7 @@ def next_section(run: Run) -> Section:
         [
             Text(
                 "- Another text: any UTF-8 file or folder.\n"
-                "- Take something away (`--model.positions none`, `--model.bigram_width 0`, `--trainer.optimizer adamw`) "
+                "- Take something away (`--model.positions none`, `--model.ngram_orders`, `--trainer.optimizer adamw`) "
                 "and see what it was worth.\n"
                 "- Break the attention on purpose and ask the doctor."
             ),

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer_from_scratch.attention import KVCache, padding_mask
+from transformer_from_scratch.attention import padding_mask
 from transformer_from_scratch.config import ModelConfig
+from transformer_from_scratch.decoder_cache import DecoderCache, real_positions
+from transformer_from_scratch.embeddings import NgramEmbedding, TokenEmbedding, latest_ngrams
 from transformer_from_scratch.feed_forward import MixtureOfExperts
 from transformer_from_scratch.normalization import build_norm
 from transformer_from_scratch.positional_encoding import PositionalEncoding, build_position
@@ -23,136 +25,6 @@ from transformer_from_scratch.transformer_block import TransformerBlock
 
 IGNORED = -100
 """Target id that carries no loss: padding, and tokens that a masked language model was shown."""
-
-
-class TokenEmbedding(nn.Module):
-    """Tokens to vectors, and, when tied, vectors back to logits with the same table (Press & Wolf 2017)."""
-
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocab_size, config.d_model)
-        self.scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
-        self.head = None if config.tie_embeddings else nn.Linear(config.d_model, vocab_size, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, T, C)."""
-        embedded = self.embedding(tokens)
-        return embedded if self.scale == 1.0 else embedded * self.scale
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, V)."""
-        return F.linear(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
-
-
-class BigramEmbedding(nn.Module):
-    """A vector for each pair (previous token, token), which spares the first block learning what follows what.
-
-    The table is looked up, never multiplied, so its V² rows cost next to no time (hashed n-gram embeddings: Huang et al.
-    2025, "Over-Tokenized Transformer"). A token with no predecessor gets a zero vector.
-    """
-
-    def __init__(self, vocab_size: int, width: int, d_model: int) -> None:
-        super().__init__()
-        self.vocab_size = vocab_size
-        self.embedding = nn.Embedding(vocab_size * vocab_size, width)
-        self.projection = nn.Linear(width, d_model, bias=False)
-
-    def forward(self, previous: Tensor, tokens: Tensor) -> Tensor:
-        """(B, T) previous tokens, -1 where there is none, and (B, T) tokens -> (B, T, C)."""
-        pairs = previous.clamp(min=0) * self.vocab_size + tokens
-        vectors = self.embedding(pairs).masked_fill((previous < 0)[..., None], 0.0)  # (B, T, width)
-        return self.projection(vectors)
-
-
-def real_positions(is_token: Tensor) -> Tensor:
-    """(B, T) True at real tokens -> (B, T) position of each among the real ones of its row, padding not counted."""
-    return (is_token.cumsum(dim=1) - 1).clamp(min=0)
-
-
-def last_real_tokens(tokens: Tensor, is_token: Tensor) -> Tensor:
-    """(B, T) tokens -> (B, T) the last real token up to each place, itself included. Column 0 counts as real."""
-    columns = torch.arange(tokens.shape[1], device=tokens.device)
-    return tokens.gather(1, columns.where(is_token, 0).cummax(dim=1).values)
-
-
-class DecoderCache:
-    """What a decoder remembers of the tokens so far: keys and values a block, positions, and which are padding.
-
-    Args:
-        batch_size: rows.
-        capacity: tokens a row, padding included.
-        n_source: tokens a row of the source that an encoder-decoder's cross-attention reads; None without one.
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        batch_size: int,
-        capacity: int,
-        *,
-        n_source: int | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-    ) -> None:
-        n_kv_heads = config.n_heads if config.n_kv_heads is None else config.n_kv_heads
-        head_width = config.d_model // config.n_heads
-
-        def layers(n_tokens: int) -> list[KVCache]:
-            shape = (batch_size, n_kv_heads, n_tokens, head_width)
-            return [KVCache(*shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
-
-        self.layers = layers(capacity)
-        self.source_layers = None if n_source is None else layers(n_source)
-        self.counted = torch.arange(capacity, device=device)
-        # True until padding is seen, so that a step without any has nothing to write here.
-        self.positions = self.counted.repeat(batch_size, 1)  # (B, capacity)
-        self.is_token = torch.ones(batch_size, capacity, dtype=torch.bool, device=device)
-        self.last_token = torch.full((batch_size, 1), -1, dtype=torch.long, device=device)
-        self.has_padding = False
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def capacity(self) -> int:
-        return self.layers[0].capacity
-
-    def extend(self, is_token: Tensor | None, n_new: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Note `n_new` more tokens of which (B, n_new) `is_token` are real; None: all.
-
-        Returns their positions, the positions of all keys, and the (B, 1, 1, Tk) padding mask or None.
-        """
-        start, end = self.length, self.length + n_new
-        if is_token is not None:
-            self.is_token[:, start:end] = is_token
-            self.has_padding = self.has_padding or not bool(is_token.all())
-        if not self.has_padding:
-            return self.counted[start:end], self.counted[:end], None
-        n_before = self.is_token[:, :start].sum(dim=1, keepdim=True)  # (B, 1)
-        counted = n_before + self.is_token[:, start:end].cumsum(dim=1)  # (B, n_new)
-        self.positions[:, start:end] = (counted - 1).clamp(min=0)
-        return self.positions[:, start:end], self.positions[:, :end], padding_mask(self.is_token[:, :end])
-
-    def reorder(self, rows: Tensor, *, same_source: bool = False) -> None:
-        """Keep the given batch rows, in that order.
-
-        `same_source`: each new row reads the same source as the row whose place it takes, so that the keys and values of
-        the source can stay where they are.
-        """
-        for layer in self.layers:
-            layer.reorder(rows)
-        if self.source_layers is not None and not same_source:
-            for layer in self.source_layers:
-                layer.reorder(rows)
-        self.positions, self.is_token = self.positions[rows], self.is_token[rows]
-        self.last_token = self.last_token[rows]
-
-    def rewind(self, length: int, last_token: Tensor) -> None:
-        """Forget all but the first `length` tokens, of which (B, 1) `last_token` is the newest."""
-        for layer in self.layers:
-            layer.length = length
-        self.last_token = last_token
 
 
 class Stack(nn.Module):
@@ -243,9 +115,7 @@ class DecoderLM(nn.Module):
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
         self.tokens = TokenEmbedding(config, vocab_size)
-        self.bigrams = (
-            BigramEmbedding(vocab_size, config.bigram_width, config.d_model) if config.bigram_width else None
-        )
+        self.ngrams = build_ngrams(config, vocab_size) if config.ngram_orders else None
         self.stack = Stack(config)
         initialize(self, config)
 
@@ -299,20 +169,19 @@ class DecoderLM(nn.Module):
         )
 
     def embed(self, tokens: Tensor, is_token: Tensor | None, cache: DecoderCache | None) -> Tensor:
-        """(B, T) -> (B, T, C): the token's own vector, plus that of the pair it ends.
+        """(B, T) -> (B, T, C): the token's own vector, plus those of the n-grams it ends.
 
-        A pair reaches over padding and over the border to what the cache holds.
+        N-grams reach over padding and over the border to what the cache holds.
         """
         x = self.tokens(tokens)
-        if self.bigrams is None:
+        if self.ngrams is None:
             return x
-        before = tokens.new_full((tokens.shape[0], 1), -1) if cache is None else cache.last_token
-        known = torch.cat((before, tokens), dim=1)  # (B, 1 + T)
-        if is_token is not None:
-            known = last_real_tokens(known, F.pad(is_token, (1, 0), value=True))
+        n_before = self.ngrams.n_before
+        before = tokens.new_full((tokens.shape[0], n_before), -1) if cache is None else cache.recent
+        ngrams = latest_ngrams(before, tokens, is_token)  # (B, T, n_before + 1)
         if cache is not None:
-            cache.last_token = known[:, -1:]
-        return x + self.bigrams(known[:, :-1], tokens)
+            cache.recent = ngrams[:, -1, 1:]
+        return x + self.ngrams(ngrams)
 
     def loss(self, tokens: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats of (B, T) `targets`, which are `tokens` shifted by one; `IGNORED` ones do not count."""
@@ -453,6 +322,11 @@ class EncoderDecoder(nn.Module):
         return loss if balancing is None else loss + self.config.balancing_weight * balancing
 
 
+def build_ngrams(config: ModelConfig, vocab_size: int) -> NgramEmbedding:
+    """The n-gram embeddings that `config` describes."""
+    return NgramEmbedding(vocab_size, config.ngram_orders, config.ngram_rows, config.ngram_width, config.d_model)
+
+
 def training_loss(
     logits: Tensor, targets: Tensor, stack: Stack, config: ModelConfig, label_smoothing: float = 0.0
 ) -> Tensor:
@@ -469,7 +343,7 @@ def initialize(model: nn.Module, config: ModelConfig) -> None:
 
     Layers that write to the residual stream (`output` of each attention, `down` of each feed-forward part or expert) are
     scaled by 1/sqrt(2 · n_layers), as a decoder-only model or an encoder has that many of them (Radford et al. 2019,
-    §2.3). Embeddings have variance 1/C, so that tied logits start near variance 1.
+    §2.3). Embeddings have variance 1/C, so that tied logits start near variance 1; those of n-grams start at zero.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
@@ -479,7 +353,8 @@ def initialize(model: nn.Module, config: ModelConfig) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=1 / math.sqrt(config.d_model))
+            is_ngram = ".tables." in name
+            nn.init.normal_(module.weight, std=0.0 if is_ngram else 1 / math.sqrt(config.d_model))
 
 
 def count_parameters(model: nn.Module) -> int:

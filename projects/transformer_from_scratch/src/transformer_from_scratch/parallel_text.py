@@ -87,8 +87,8 @@ def read_aligned(source: Path, target: Path) -> list[Pair]:
     sources, targets = read_lines(source), read_lines(target)
     if len(sources) != len(targets):
         raise UserError(
-            f"{source} has {len(sources)} lines, but {target} has {len(targets)}: line n of one must translate line n of "
-            "the other"
+            f"{source} has {len(sources)} lines, but {target} has {len(targets)}: line n of one must translate line n "
+            "of the other"
         )
     return list(zip(sources, targets, strict=True))
 

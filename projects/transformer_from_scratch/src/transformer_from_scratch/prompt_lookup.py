@@ -10,8 +10,9 @@ output.
 
 import torch
 
+from transformer_from_scratch.decoder_cache import DecoderCache
 from transformer_from_scratch.generate import check_prompts, evaluation_mode, generate
-from transformer_from_scratch.models import DecoderCache, DecoderLM
+from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.sampling import greedy
 
 
@@ -75,9 +76,7 @@ def generate_by_lookup(
 
 
 @torch.inference_mode()
-def _fill_context(
-    model: DecoderLM, text: NgramIndex, capacity: int, end_token: int | None, n_guessed: int
-) -> None:
+def _fill_context(model: DecoderLM, text: NgramIndex, capacity: int, end_token: int | None, n_guessed: int) -> None:
     """Extend `text` up to `capacity` tokens, or to `end_token`."""
     weight = model.tokens.embedding.weight
     cache = DecoderCache(model.config, 1, capacity, dtype=weight.dtype, device=weight.device)
@@ -96,6 +95,5 @@ def _fill_context(
                 return
             text.extend(made)
             unread = made[-1:]
-            # The last real token stands before `unread`: wrong guesses behind it are forgotten.
-            n_read = len(text.tokens) - 1
-            cache.rewind(n_read, torch.tensor([text.tokens[n_read - 1 : n_read]], device=weight.device))
+            # `unread` goes in with the next pass, and what was read of a wrong guess is forgotten.
+            cache.rewind(torch.tensor([text.tokens[:-1]], device=weight.device))

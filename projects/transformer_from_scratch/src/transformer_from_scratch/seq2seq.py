@@ -84,14 +84,9 @@ def fitting(pairs: Sequence[Pair], part: str, tokenizer: Tokenizer, context: int
     """
     encoded, n_too_long = encode_pairs(pairs, tokenizer, context)
     if not encoded:
-        raise UserError(
-            f"--model.context {context}: not one of the {n_too_long} {part} pairs is that short; raise it"
-        )
+        raise UserError(f"--model.context {context}: not one of the {n_too_long} {part} pairs is that short; raise it")
     if n_too_long:
-        say(
-            f"{n_too_long} of {len(pairs)} {part} pairs are longer than --model.context {context} tokens and "
-            "left out"
-        )
+        say(f"{n_too_long} of {len(pairs)} {part} pairs are longer than --model.context {context} tokens and left out")
     return encoded
 
 
@@ -163,7 +158,11 @@ def cross_attention_maps(
     finally:
         for handle in handles:
             handle.remove()
-    return maps, [tokenizer.token_text(t) for t in encoded.source], [tokenizer.token_text(t) for t in encoded.target[1:]]
+    return (
+        maps,
+        [tokenizer.token_text(t) for t in encoded.source],
+        [tokenizer.token_text(t) for t in encoded.target[1:]],
+    )
 
 
 def ask_for_weights(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:

@@ -124,8 +124,8 @@ class LengthBuckets:
     """Which items stand together in a step's batch: such of like length, for little padding, in a bounded number.
 
     An epoch shows every item once (a few of the shortest twice, where the number of items is not a multiple of
-    `multiple`), in batches that differ from epoch to epoch among items of equal length and come in a new order each. Which
-    items a step gets is a function of its number.
+    `multiple`), in batches that differ from epoch to epoch among items of equal length and come in a new order each.
+    Which items a step gets is a function of its number.
 
     Args:
         lengths: of the items, in tokens.

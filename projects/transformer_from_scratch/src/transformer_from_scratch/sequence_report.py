@@ -48,8 +48,8 @@ def dates_report(
     with figure_style():
         report = Report(
             title="Dates in many forms, rewritten as ISO 8601",
-            subtitle=f"An encoder-decoder of {count_parameters(model):,} parameters reads a date character by character "
-            "and writes its standard form.",
+            subtitle=f"An encoder-decoder of {count_parameters(model):,} parameters reads a date character by "
+            "character and writes its standard form.",
             project="transformer_from_scratch",
             command=f"transformer-from-scratch dates --config {run.folder / 'config.yaml'}",
             facts=facts(task, pairs, run),
@@ -181,8 +181,8 @@ def system_section(systems: Mapping[str, System]) -> Section:
     return Section(
         "What it is worth",
         [table],
-        "Word by word takes for each word the one that most often stands in the same sentence pairs (Dice coefficient), "
-        "in the order of the source.",
+        "Word by word takes for each word the one that most often stands in the same sentence pairs (Dice "
+        "coefficient), in the order of the source.",
     )
 
 
@@ -208,7 +208,8 @@ def short_pair(pairs: Sequence[Pair], task: SequenceTask) -> Pair:
 def facts(task: SequenceTask, pairs: SequencePairs, run: Run) -> dict[str, object]:
     """The small print of both reports."""
     return {
-        "pairs": f"{len(task.train):,} to train on, {len(task.validation):,} for validation, {len(pairs.test):,} to test",
+        "pairs": f"{len(task.train):,} to train on, {len(task.validation):,} for validation, {len(pairs.test):,} to test "
+        "on",
         "data": pairs.origin,
         "vocabulary": f"{task.tokenizer.vocab_size:,} tokens",
         "seed": run.seed,
@@ -227,7 +228,9 @@ def learning_section(config: DatesConfig | TranslationConfig, run: Run) -> Secti
     figure = figures.loss_curve(run.history(), {}, "nats per target token")
     run.log_figure("loss", figure)
     smoothing = config.trainer.label_smoothing
-    note = f" The training loss includes label smoothing of {smoothing:g}, the validation loss does not." * (smoothing > 0)
+    note = f" The training loss includes label smoothing of {smoothing:g}, the validation loss does not." * (
+        smoothing > 0
+    )
     return Section(
         "What it learned",
         [Figure(figure, "Training and validation loss, and the learning rate.", "loss against step")],

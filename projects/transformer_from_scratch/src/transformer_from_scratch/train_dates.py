@@ -86,9 +86,7 @@ def parse_common(text: str) -> str:
 def score(tested: Sequence[TestedDate], n_resamples: int) -> dict[str, Any]:
     """Share of test dates that are exactly right, with its interval, beside that of the baseline."""
     expected = [item.expected for item in tested]
-    exact = bootstrap_interval(
-        exact_match([item.model for item in tested], expected), n_resamples=n_resamples
-    )
+    exact = bootstrap_interval(exact_match([item.model for item in tested], expected), n_resamples=n_resamples)
     baseline = exact_match([item.baseline for item in tested], expected)
     return {
         "exact": exact.estimate,

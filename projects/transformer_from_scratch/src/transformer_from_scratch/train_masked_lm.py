@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import bootstrap_ratio
 from roadmap_shared.runs import start_run
 from transformer_from_scratch.config import MaskedLMConfig, MaskingConfig
@@ -33,10 +32,6 @@ def run(config: MaskedLMConfig) -> dict[str, Any]:
             config, project="transformer_from_scratch", command="mlm", resumable_changes=RESUMABLE_CHANGES
         ) as run,
     ):
-        if config.model.bigram_width:
-            raise UserError(
-                "--model.bigram_width is for decoders: a pair of tokens would give the hidden one away"
-            )
         corpus = load_corpus(config.data, config.model.context, special_tokens=(MASK,))
         torch.manual_seed(random_seed(run.seed))
         model = MaskedLM(config.model, corpus.tokenizer.vocab_size)

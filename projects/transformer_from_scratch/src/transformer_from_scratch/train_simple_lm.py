@@ -33,9 +33,6 @@ RESUMABLE_CHANGES = (
 SHOWN_TOKENS = 40
 """Tokens of the validation part whose attention is shown; the samples continue the first quarter of them."""
 
-MOST_BIGRAM_TOKENS = 1024
-"""A table of pairs of more tokens than this would dwarf the model."""
-
 
 def run(config: LanguageModelConfig) -> dict[str, Any]:
     """Train, evaluate, sample and report; returns the summary."""
@@ -97,16 +94,7 @@ class LanguageModelTask:
 
 
 def build_language_model(config: ModelConfig, vocab_size: int, seed: int) -> DecoderLM:
-    """A model with weights drawn from the seed alone, whatever was drawn before.
-
-    Raises:
-        UserError: the vocabulary is too large for a table of all its pairs.
-    """
-    if config.bigram_width and vocab_size > MOST_BIGRAM_TOKENS:
-        raise UserError(
-            f"--model.bigram_width {config.bigram_width}: a table of {vocab_size}² pairs of tokens is too large; "
-            "use --model.bigram_width 0, or --data.tokenizer character"
-        )
+    """A model with weights drawn from the seed alone, whatever was drawn before."""
     torch.manual_seed(random_seed(seed))
     return DecoderLM(config, vocab_size)
 

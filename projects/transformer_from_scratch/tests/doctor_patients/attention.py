@@ -92,7 +92,8 @@ class Patient(nn.Module):
         if self.bug == "dropout_in_eval":
             y = F.dropout(y, self.p)
         y = y.reshape(B, T, C) if self.bug == "merge_by_view" else y.transpose(1, 2).reshape(B, T, C)
-        return y if self.bug == "missing_output_projection" else self.out_proj(y)
+        y = y if self.bug == "missing_output_projection" else self.out_proj(y)
+        return y.detach() if self.bug == "gradient_cut" else y
 
 
 class CausalPatient(Patient):
@@ -207,3 +208,8 @@ def top_left(q, k, v, is_causal=False):
 def bottom_right(q, k, v, is_causal=False):
     mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask if is_causal else None)
+
+
+def causal_attention(q, k, v):
+    """Says causal, and is not."""
+    return core(q, k, v, None, "", 32)

@@ -91,7 +91,7 @@ class TinyGPT(nn.Module):
         return logits, loss, presents
 
 
-class Shallow(TinyGPT):
+class LabelGPT(TinyGPT):
     """forward(input_ids, labels), as Hugging Face; labels are the tokens themselves."""
 
     def forward(self, input_ids, labels=None):

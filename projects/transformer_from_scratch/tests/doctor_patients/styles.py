@@ -367,3 +367,57 @@ class TimeFirst(nn.Module):
 def make_model(src_vocab, d_model=512, h=8):
     """A factory, as the Annotated Transformer has."""
     return GPT(GPTConfig(block_size=24, vocab_size=src_vocab, n_layer=1, n_head=h, n_embd=d_model, dropout=0.0))
+
+
+class StartPositionAttention(nn.Module):
+    """LLaMA's conventions: complex rotations from outside, start_pos, a cache in the module, a mask to add."""
+
+    def __init__(self, args):
+        super().__init__()
+        self.n_heads, self.head_dim = args.n_heads, args.dim // args.n_heads
+        self.wq, self.wk = nn.Linear(args.dim, args.dim, bias=False), nn.Linear(args.dim, args.dim, bias=False)
+        self.wv, self.wo = nn.Linear(args.dim, args.dim, bias=False), nn.Linear(args.dim, args.dim, bias=False)
+        self.kept = torch.zeros(2, args.max_batch_size, args.max_seq_len, self.n_heads, self.head_dim)
+
+    def turn(self, x, freqs_cis):
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * freqs_cis[:, None]).flatten(-2).type_as(x)
+
+    def forward(self, x, start_pos, freqs_cis, mask):
+        q, k, v = (f(x).unflatten(-1, (self.n_heads, -1)) for f in (self.wq, self.wk, self.wv))
+        q, k, end = self.turn(q, freqs_cis), self.turn(k, freqs_cis), start_pos + x.shape[1]
+        self.kept = self.kept.to(x)
+        self.kept[0, : len(x), start_pos:end], self.kept[1, : len(x), start_pos:end] = k, v
+        q, k, v = (t.transpose(1, 2) for t in (q, *self.kept[:, : len(x), :end]))
+        scores = q @ k.transpose(2, 3) / math.sqrt(self.head_dim)
+        scores = scores if mask is None else scores + mask
+        return self.wo((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+class Unusual(nn.Module):
+    """Attention as no paper of the reference's has it."""
+
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        return self.out(self.mix(q, k, v).transpose(1, 2).flatten(2))
+
+
+class WindowAttention(Unusual):
+    def mix(self, q, k, v):
+        near = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).tril().triu(-2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=near)
+
+
+class SoftcapAttention(Unusual):
+    def mix(self, q, k, v):
+        return (5 * torch.tanh(q @ k.mT / q.shape[-1] ** 0.5 / 5)).softmax(-1) @ v
+
+
+class LinearAttention(Unusual):
+    def mix(self, q, k, v):
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        return q @ (k.mT @ v) / (q @ k.sum(dim=2, keepdim=True).mT)

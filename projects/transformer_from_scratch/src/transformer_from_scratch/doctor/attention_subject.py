@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from roadmap_shared.errors import UserError
-from transformer_from_scratch.doctor.loading import where
+from transformer_from_scratch.doctor.attention_roles import attention_roles, parameters_of
+from transformer_from_scratch.doctor.loading import UnreadableOutput, where
 from transformer_from_scratch.doctor.masks import SQUARE_SHAPES, MaskForm, ProbedMask, probe
 from transformer_from_scratch.doctor.measuring import dependency, tensors_in, tolerance_of
-from transformer_from_scratch.doctor.naming import forward_role, usual_meaning
+from transformer_from_scratch.doctor.naming import usual_meaning
 
 BATCH, TOKENS = 3, 7
 """No size here equals another one, so that no tensor fits where a different one belongs."""
@@ -60,11 +61,15 @@ class AttentionSubject:
         self.width, self.heads, self.layout, self.dtype = width, heads, layout, dtype
         self.mask_means = mask_means
         self.tolerance = tolerance_of(dtype)
-        self.parameters = _parameters_of(function)
-        self.roles = _roles(name, self.parameters)
+        self.parameters = parameters_of(function)
+        self.roles = attention_roles(name, self.parameters)
         self.inputs = "separate" if {"query", "key"} <= self.roles.keys() else "one"
         if self.inputs == "one" and "memory" in self.roles and self._is_required(self.roles["memory"]):
             self.inputs = "input and memory"
+        # A decoder layer attends to itself under its masks, and to a memory that is another sequence.
+        names = " ".join(self.parameters)
+        self.memory_is_fixed = self.inputs == "input and memory" and bool(re.search("tgt|trg|target|self_", names))
+        self.inputs = "one" if self.memory_is_fixed else self.inputs
         self.masks: list[ProbedMask] = []
         self.mask_is_needed = False
 
@@ -114,7 +119,8 @@ class AttentionSubject:
             arguments |= self._mask_argument(allowed)
         return self.pick(self.function(**arguments), query)
 
-    def arguments(self, query: Tensor, key: Tensor, value: Tensor) -> dict[str, Any]:
+    def arguments(self, query: Tensor, key: Tensor, value: Tensor, start: int = 0) -> dict[str, Any]:
+        """The arguments of the function, masks left out, for tokens at the positions from `start` on."""
         roles = self.roles
         if self.inputs == "separate":
             given = {"query": query, "key": key, "value": value}
@@ -123,22 +129,24 @@ class AttentionSubject:
             arguments = {roles["input"]: self.arrange(query)}
             if self.inputs == "input and memory":
                 arguments[roles["memory"]] = self.arrange(key)
+            elif self.memory_is_fixed:
+                arguments[roles["memory"]] = self.arrange(self.random(seed=7))
         for role, name in roles.items():
             if name not in arguments and self._is_required(name):
-                arguments[name] = self._required(role, query)
+                arguments[name] = self._required(role, query.shape[1], start)
         return arguments
 
-    def _required(self, role: str, query: Tensor) -> Any:
-        n_tokens = query.shape[1]
+    def _required(self, role: str, n_tokens: int, start: int) -> Any:
+        positions = torch.arange(start, start + n_tokens)
         if role == "heads":
             return self.heads
         if role == "offset":
-            return 0
+            return start
         if role == "positions":
-            return torch.arange(n_tokens)
+            return positions
         if role == "turns":
             width = self.width // self.heads
-            angles = torch.outer(torch.arange(n_tokens), 1e4 ** (-torch.arange(0, width, 2) / width))
+            angles = torch.outer(positions, 1e4 ** (-torch.arange(0, width, 2) / width))
             return torch.polar(torch.ones_like(angles), angles)
         return False if role == "causal" else None
 
@@ -150,7 +158,7 @@ class AttentionSubject:
             value = mask.form.express(allowed, self.heads)
             if value is not None:
                 return {mask.form.argument: value[0] if self.layout == "(T, D)" and value.dim() == 3 else value}
-        raise ValueError(f"{self.name} takes no mask of this kind")
+        raise UnreadableOutput(f"{self.name} takes no mask of this kind")
 
     def can_express(self, allowed: Tensor) -> bool:
         """Whether some mask argument can say this (B, Tq, Tk) mask."""
@@ -167,7 +175,7 @@ class AttentionSubject:
                 return x.unflatten(-1, (self.heads, -1)).contiguous()
             case "(T, D)":
                 return x[0]
-        return x
+        return x.contiguous()
 
     def pick(self, result: Any, query: Tensor) -> Tensor:
         expected = self.arrange(query).shape
@@ -186,7 +194,7 @@ class AttentionSubject:
                         return tensor[None]
                 return tensor
         shapes = [tuple(tensor.shape) for tensor in tensors_in(result)]
-        raise ValueError(f"no output of shape {tuple(expected)} among {shapes or type(result).__name__}")
+        raise UnreadableOutput(f"no output of shape {tuple(expected)} among {shapes or type(result).__name__}")
 
     def try_out(self) -> None:
         """Call it once, with an all-allowing mask if it insists on one.
@@ -303,41 +311,3 @@ def make_subject(
         f"calling {name}{inspect.signature(function)} with input of shape {shape} failed: {where(first_error)}. "
         "Name its sizes with --arguments name=value, or wrap it in a function of (query, key, value, mask)"
     ) from first_error
-
-
-def _parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
-
-
-def _roles(name: str, parameters: dict[str, inspect.Parameter]) -> dict[str, str]:
-    """Role -> argument. Several masks get the roles "mask", "mask 2", …"""
-    roles: dict[str, str] = {}
-    for parameter in parameters:
-        role = forward_role(parameter)
-        if role == "mask" and role in roles:
-            role = f"mask {len(roles)}"
-        if role is not None and role not in roles:
-            roles[role] = parameter
-    required = [p for p, info in parameters.items() if info.default is info.empty]
-    if not {"query", "input"} & roles.keys():
-        unknown = [p for p in required if p not in roles.values()]
-        names = ("query", "key", "value") if len(unknown) >= 3 else ("input",)
-        roles |= dict(zip(names, unknown, strict=False))
-    if not {"query", "input"} & roles.keys() and "targets" in roles:
-        roles["input"] = roles.pop("targets")
-    if "input" in roles and "targets" in roles and "memory" not in roles and "query" not in roles:
-        roles["memory"] = roles.pop("targets")  # forward(x, y)
-    if "query" in roles and "key" not in roles and "memory" in roles:
-        roles["key"] = roles.pop("memory")
-    if missing := [p for p in required if p not in roles.values()]:
-        raise UserError(
-            f"{name} needs the argument '{missing[0]}', which the doctor does not know: "
-            "wrap it in a function of (query, key, value, mask)"
-        )
-    if not {"query", "input"} & roles.keys():
-        raise UserError(f"{name} takes no input that looks like a sequence: its arguments are {', '.join(parameters)}")
-    return roles

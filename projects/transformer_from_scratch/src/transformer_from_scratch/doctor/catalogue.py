@@ -261,7 +261,8 @@ BUGS: dict[str, Bug] = {
     ),
     "positions_missing": Bug(
         title="positions not added",
-        why="Without positions attention sees a set: 'dog bites man' is 'man bites dog'.",
+        why="Without positions attention sees a set: 'dog bites man' is 'man bites dog'. Only a decoder of several "
+        "layers can count by its causal mask alone (Haviv et al. 2022).",
         look_for="a table of positions that forward never adds; x = self.embed(tokens) alone",
         fix="x = self.embed(tokens) + self.position(torch.arange(T, device=tokens.device)), or rotary positions in "
         "attention",

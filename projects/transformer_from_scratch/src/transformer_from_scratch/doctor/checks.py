@@ -1,10 +1,11 @@
 """What an examination consists of: checks with measured numbers, and the bugs that they point to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from transformer_from_scratch.doctor.catalogue import BUGS
+from transformer_from_scratch.doctor.loading import is_ours, where
 
 
 class Status(Enum):
@@ -82,6 +83,16 @@ class Examination:
     def symptoms(self, bug: str) -> list[str]:
         """What the checks that point to a bug measured."""
         return [f"{check.name}: {check.measured}" for check in self.checks if bug in check.bugs]
+
+
+def guarded(name: str, check: Callable[[], Check]) -> Check:
+    """Run a check; where the learner's code fails on the check's input, the check does not apply, and says why."""
+    try:
+        return check()
+    except Exception as error:
+        if is_ours(error):
+            raise
+        return skipped(name, f"the code does not run for this check: {where(error)}")
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,6 @@ Arguments are recognised by name (`naming.CONSTRUCTOR_ROLES`). A constructor tha
 dataclass it names, or an object that answers to every usual name, as attribute and as `config["key"]`.
 """
 
-import ast
 import dataclasses
 import inspect
 import typing
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from roadmap_shared.errors import UserError, did_you_mean, one_line
+from transformer_from_scratch.doctor.any_config import FLAGS, AnyConfig
 from transformer_from_scratch.doctor.loading import where
 from transformer_from_scratch.doctor.naming import constructor_role, plain
 
@@ -30,7 +30,6 @@ _CONFIG_NAMES = (
     "configuration",
     "params",
 )
-_FLAGS = {"bias": True, "qkvbias": True, "modeltype": None, "flash": True}
 _USUAL = {
     # All different, so that no tensor fits where another belongs.
     "width": 32,
@@ -88,58 +87,6 @@ class Built:
 
     rebuild: Callable[..., Any]
     """Build another, with roles changed: `rebuild(dropout=0.5)`."""
-
-
-class AnyConfig:
-    """Answers to every usual name of a setting, as an attribute and as a key."""
-
-    def __init__(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        self._values, self._given = dict(values), dict(given)
-        self.asked: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in self._given:
-            return self._given[name]
-        role = constructor_role(name)
-        if role in self._values:
-            self.asked.add(role)
-            return self._values[role]
-        if plain(name) in _FLAGS:
-            return _FLAGS[plain(name)]
-        raise AttributeError(f"the config has no '{name}': give it as --arguments {name}=VALUE")
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except AttributeError as error:
-            raise KeyError(str(error)) from error
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """As of a dictionary."""
-        return getattr(self, name, default)
-
-    def __repr__(self) -> str:
-        return "config"
-
-
-def parse_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """("d_model=64", "causal=True") -> {"d_model": 64, "causal": True}; what is no Python literal stays a text.
-
-    Raises:
-        UserError: a pair has no equals sign or no name.
-    """
-    arguments = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise UserError(f"--arguments {pair}: give constructor arguments as name=value, as in d_model=64")
-        try:
-            arguments[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            arguments[name] = text
-    return arguments
 
 
 def build(target: Callable[..., Any], given: Mapping[str, Any], seed: int) -> Built:
@@ -246,8 +193,8 @@ def _arguments(
             roles.add(role)
         elif has_default:
             continue
-        elif plain(name) in _FLAGS or parameter.annotation in (bool, "bool"):
-            arguments[name] = _FLAGS.get(plain(name), False)
+        elif plain(name) in FLAGS or parameter.annotation in (bool, "bool"):
+            arguments[name] = FLAGS.get(plain(name), False)
         else:
             raise _Missing(
                 f"{name_of(target)} needs '{name}', which the doctor does not know: give it as --arguments {name}=VALUE"

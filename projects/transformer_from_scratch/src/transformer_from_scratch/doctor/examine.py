@@ -13,9 +13,10 @@ from torch import nn
 from roadmap_shared.errors import UserError
 from transformer_from_scratch.config import DoctorConfig
 from transformer_from_scratch.doctor import norm_checks
+from transformer_from_scratch.doctor.any_config import parse_arguments
 from transformer_from_scratch.doctor.capture import attention_modules
 from transformer_from_scratch.doctor.checks import Examination
-from transformer_from_scratch.doctor.construction import Built, as_text, build, name_of, parse_arguments
+from transformer_from_scratch.doctor.construction import Built, as_text, build, name_of
 from transformer_from_scratch.doctor.examine_attention import examine_attention
 from transformer_from_scratch.doctor.examine_loss import examine_loss
 from transformer_from_scratch.doctor.examine_model import examine_model
@@ -29,7 +30,7 @@ _EXAMINES = (
     "and functions that make a module"
 )
 _ENCODER = re.compile(
-    r"encoder(?!_?decoder)|bert|mlm|masked_?lm|masked_?language|classif|vit|bidirectional", re.IGNORECASE
+    r"encoder(?!_?decoder)|bert|mlm|masked_?lm|masked_?language|classif|vision|bidirectional", re.IGNORECASE
 )
 _DECODER = re.compile(r"causal|decoder|gpt|llama|lm$|language|generat|masked_?(self|multi|att)", re.IGNORECASE)
 
@@ -60,8 +61,10 @@ def _examine(target: Callable[..., Any], given: dict[str, Any], config: DoctorCo
             examine_loss(examination, target, config)
             return examination
         if {"query", "key"} <= roles or (config.kind == "attention" and not _builds_module(target, given, config)):
-            examine_attention(examination, target, None, config)
+            examine_attention(examination, target, None, config, expected_causal=_expects_causal(target, config))
             return examination
+    elif config.kind == "loss":
+        raise UserError(f"--kind loss: {name_of(target)} is a class; name a function of (logits, targets)")
     built = _build(target, given, config)
     examination.facts.append(f"built as {as_text(target, built.arguments)}")
     kind = _kind_of(target, built) if config.kind == "auto" else config.kind
@@ -119,8 +122,8 @@ def _kind_of(target: Callable[..., Any], built: Built) -> str:
     if "att" in kind or takes_query or find_projections(module) or attention_modules(module):
         return "attention"
     raise UserError(
-        f"{name_of(target)} looks like no attention (no query, key and value), no model (no nn.Embedding), and no norm: "
-        "say what it is with --kind"
+        f"{name_of(target)} looks like no attention (no query, key and value), no model (no nn.Embedding), "
+        "and no norm: say what it is with --kind"
     )
 
 

@@ -17,7 +17,7 @@ from transformer_from_scratch.doctor.attention_subject import (
     make_subject,
 )
 from transformer_from_scratch.doctor.cache_checks import Cached, cache_equality, has_cache
-from transformer_from_scratch.doctor.checks import Check, Examination, Status, skipped
+from transformer_from_scratch.doctor.checks import Check, Examination, Status, guarded, skipped
 from transformer_from_scratch.doctor.construction import Built, name_of
 from transformer_from_scratch.doctor.inner_checks import inner_attention, inner_norms
 from transformer_from_scratch.doctor.measuring import default_dtype, randomize
@@ -31,7 +31,7 @@ def examine_attention(
     built: Built | None,
     config: DoctorConfig,
     *,
-    expected_causal: bool | None = None,
+    expected_causal: bool | None,
 ) -> None:
     """Run every check of attention and append them; `built` is None for a plain function."""
     examination.kind = "attention"
@@ -42,26 +42,38 @@ def examine_attention(
     if out[-1].status is Status.FAIL and not _repeats(subject):
         examination.facts.append("random in eval mode: mend that first, then ask again")
         return
-    out.append(checks.finite(subject))
-    out.append(checks.batch_independence(subject))
-    out.append(checks.causality(subject, expected=bool(expected_causal)))
-    out += [checks.mask_convention(mask, subject.mask_means) for mask in subject.masks]
-    out.append(checks.padding(subject))
-    out.append(checks.fully_masked(subject))
-    out.append(checks.causal_alignment(subject))
-    out.append(checks.weights_sum_to_one(subject))
+    out += _properties(subject, expected_causal=bool(expected_causal))
     parity, match = parity_check("parity", _search(subject, built))
     knows_positions = match is not None and match.recipe.rotary != "none"
-    out.append(checks.permutation(subject, knows_positions=knows_positions))
-    inner = None if subject.module is None or parity.status is not Status.SKIP else subject.module
-    out += [parity] if inner is None else _inner(subject, inner, built) or [parity]
-    if subject.module is not None:
-        out.append(checks.gradients(subject.module, lambda: subject(subject.random())))
-        out.append(
-            _cache(subject, built, knows_positions)
-            if has_cache(subject.roles)
-            else skipped("cache equality", "takes no cache")
-        )
+    out.append(
+        guarded("permutation equivariance", lambda: checks.permutation(subject, knows_positions=knows_positions))
+    )
+    module = subject.module
+    if module is None:
+        out.append(parity)
+        return
+    inner = _inner(subject, module, built) if parity.status is Status.SKIP else []
+    out += inner or [parity]
+    name = "gradient reaches every parameter"
+    out.append(guarded(name, lambda: checks.gradients(module, lambda: subject(subject.random()))))
+    if has_cache(subject.roles):
+        out.append(guarded("cache equality", lambda: _cache(subject, built, knows_positions)))
+    else:
+        out.append(skipped("cache equality", "takes no cache"))
+
+
+def _properties(subject: AttentionSubject, *, expected_causal: bool) -> list[Check]:
+    """What can be measured without looking inside."""
+    return [
+        guarded("finite outputs", lambda: checks.finite(subject)),
+        guarded("batch independence", lambda: checks.batch_independence(subject)),
+        guarded("causality", lambda: checks.causality(subject, expected=expected_causal)),
+        *(checks.mask_convention(mask, subject.mask_means) for mask in subject.masks),
+        guarded("padding invariance", lambda: checks.padding(subject)),
+        guarded("query without keys", lambda: checks.fully_masked(subject)),
+        guarded("causal mask, more keys than queries", lambda: checks.causal_alignment(subject)),
+        guarded("weights sum to 1", lambda: checks.weights_sum_to_one(subject)),
+    ]
 
 
 def _subject(target: Callable[..., Any], built: Built | None, config: DoctorConfig) -> AttentionSubject:
@@ -81,9 +93,14 @@ def _subject(target: Callable[..., Any], built: Built | None, config: DoctorConf
         if any(getattr(child, "batch_first", None) is False for child in module.modules()):
             layouts = ("(T, B, C)",)
         subjects = make_subject(
-            type(module).__name__, module.forward, module, width=width, heads=heads, layouts=layouts,
+            type(module).__name__,
+            module.forward,
+            module,
+            width=width,
+            heads=heads,
+            layouts=layouts,
             mask_means=mask_means,
-        )  # fmt: skip
+        )
     for subject in subjects:
         with default_dtype(subject.dtype):
             if not subject.masks:
@@ -104,7 +121,7 @@ def _width(built: Built) -> int:
 
 def _facts(subject: AttentionSubject) -> list[str]:
     shown = [f"called with input {subject.layout}" + (" as query, key and value" if subject.takes_other_keys else "")]
-    shown += [f"mask {mask.form}" for mask in subject.masks]
+    shown += [f"takes {mask.form}" for mask in subject.masks]
     return shown
 
 
@@ -141,6 +158,7 @@ def _search(subject: AttentionSubject, built: Built | None) -> Search:
         heads=heads,
         tolerance=subject.tolerance,
         is_order_free=checks.permutation(subject, knows_positions=False).status is Status.PASS,
+        is_causal=checks.describe_visibility(subject.influence()) == "past and self",
     )
 
 
@@ -195,8 +213,11 @@ def _cache(subject: AttentionSubject, built: Built | None, knows_positions: bool
         causal_alone = checks.describe_visibility(single.influence()) == "past and self"
         flag = None if causal_alone else subject.causal_flag
 
-        def arguments(x: Tensor) -> dict[str, Any]:
-            return single.arguments(x, x, x) | ({flag: True} if flag else {})
+        def arguments(x: Tensor, start: int) -> dict[str, Any]:
+            given = single.arguments(x, x, x, start) | ({flag: True} if flag else {})
+            if "positions" in single.roles:  # where tokens stand is the caller's business
+                given[single.roles["positions"]] = torch.arange(start, start + x.shape[1])
+            return given
 
         cached = Cached(
             module=module,
@@ -204,7 +225,7 @@ def _cache(subject: AttentionSubject, built: Built | None, knows_positions: bool
             roles=single.roles,
             arguments=arguments,
             pick=single.pick,
-            full=lambda x: single.pick(module.forward(**arguments(x)), x),
+            full=lambda x: single.pick(module.forward(**arguments(x, 0)), x),
             sizes={} if built is None else built.values | {"layers": 1},
             causal=causal_alone or flag is not None,
             knows_positions=knows_positions,

@@ -10,7 +10,7 @@ from torch import nn
 from transformer_from_scratch.config import DoctorConfig
 from transformer_from_scratch.doctor import attention_checks, model_checks
 from transformer_from_scratch.doctor.cache_checks import Cached, cache_equality, has_cache
-from transformer_from_scratch.doctor.checks import Check, Examination, Status, noted, skipped
+from transformer_from_scratch.doctor.checks import Check, Examination, Status, guarded, noted, skipped
 from transformer_from_scratch.doctor.construction import Built, name_of
 from transformer_from_scratch.doctor.inner_checks import inner_attention, inner_norms
 from transformer_from_scratch.doctor.measuring import default_dtype, randomize
@@ -32,7 +32,7 @@ def examine_model(
     randomize(built.instance, seed=config.seed + 1)
     subject = _subject(target, built.instance, built, config)
     if subject.mask is not None:
-        examination.facts.append(f"mask {subject.mask.form}")
+        examination.facts.append(f"takes {subject.mask.form}")
     out = examination.checks
     out.append(_deterministic(subject, built, target, config))
     if out[-1].status is Status.FAIL and not torch.equal(subject(subject.random()), subject(subject.random())):
@@ -42,30 +42,45 @@ def examine_model(
     # A loss of tokens that see each other would be a leak; a model of unknown name that has one is taken for a decoder.
     guess = is_logits and subject.loss_argument() is not None
     causality = _causality(subject, expected_causal, guess=guess)
-    is_decoder = expected_causal is True or (expected_causal is None and (causality.status is not Status.NOTE))
-    out.append(model_checks.finite(subject))
-    out.append(model_checks.batch_independence(subject))
-    out.append(causality)
-    if subject.mask is not None:
-        out.append(attention_checks.mask_convention(subject.mask, subject.mask_means))
-    out.append(model_checks.padding(subject))
-    positions = _positions(target, built, config)
-    knows_positions = positions.status is not Status.FAIL
-    out.append(positions)
-    known_heads = built.values.get("heads")
-    out += inner_attention(subject.module, lambda: subject(subject.random()), known_heads, subject.tolerance)
-    out += inner_norms(subject.module, subject.dtype, subject.tolerance)
-    out.append(attention_checks.gradients(subject.module, lambda: subject(subject.random()), context=subject.context))
+    positions = guarded("order of tokens", lambda: _positions(target, built, config))
+    out += [*_properties(subject, causality), positions, *_inner(subject, built)]
     out.append(model_checks.first_loss(logits, subject.vocabulary))
+    is_decoder = expected_causal is True or (expected_causal is None and causality.status is not Status.NOTE)
+    out += _loss_checks(subject, built, config, is_decoder=is_decoder)
+    knows_positions = positions.status is not Status.FAIL
+    out.append(_cache(subject, built, causality, knows_positions=knows_positions))
+
+
+def _properties(subject: ModelSubject, causality: Check) -> list[Check]:
+    """What can be measured without looking inside."""
+    mask = subject.mask
+    return [
+        guarded("finite outputs", lambda: model_checks.finite(subject)),
+        guarded("batch independence", lambda: model_checks.batch_independence(subject)),
+        causality,
+        *([] if mask is None else [attention_checks.mask_convention(mask, subject.mask_means)]),
+        guarded("padding invariance", lambda: model_checks.padding(subject)),
+        guarded("gradient reaches every parameter", lambda: _gradients(subject)),
+    ]
+
+
+def _inner(subject: ModelSubject, built: Built) -> list[Check]:
+    heads = built.values.get("heads")
+    found = inner_attention(subject.module, lambda: subject(subject.random()), heads, subject.tolerance)
+    return [*found, *inner_norms(subject.module, subject.dtype, subject.tolerance)]
+
+
+def _gradients(subject: ModelSubject) -> Check:
+    return attention_checks.gradients(subject.module, lambda: subject(subject.random()), context=subject.context)
+
+
+def _loss_checks(subject: ModelSubject, built: Built, config: DoctorConfig, *, is_decoder: bool) -> list[Check]:
     expected = None if config.shifted is None else "same" if config.shifted else "shifted"
-    out.append(model_checks.labels(subject, is_decoder=is_decoder, expected=expected))
-    out.append(model_checks.padding_in_loss(subject, _pad(built)))
-    if causality.status is Status.FAIL:
-        out.append(skipped("cache equality", "the whole sequence is no reference before its causal mask is right"))
-    elif not has_cache(subject.roles):
-        out.append(skipped("cache equality", "takes no cache"))
-    else:
-        out.append(_cache(subject, built, knows_positions))
+    pad = built.values["pad"] if "pad" in built.values else model_checks.padding_id(built.instance)
+    return [
+        guarded("labels", lambda: model_checks.labels(subject, is_decoder=is_decoder, expected=expected)),
+        guarded("padding in the loss", lambda: model_checks.padding_in_loss(subject, pad)),
+    ]
 
 
 def _subject(target: Callable[..., Any], module: nn.Module, built: Built, config: DoctorConfig) -> ModelSubject:
@@ -96,6 +111,8 @@ def _causality(subject: ModelSubject, expected: bool | None, *, guess: bool) -> 
         return noted("causality", "one output a sequence, as of a classifier")
     influence = subject.influence()
     seen = attention_checks.describe_visibility(influence)
+    if seen == "self":
+        return noted("causality", "each output depends on its own token alone: the model has no context")
     if seen == "all" and expected is None and not guess:
         text = "every token sees every other: right for an encoder, wrong for a language model (say --causal True)"
         return noted("causality", text)
@@ -110,14 +127,12 @@ def _positions(target: Callable[..., Any], built: Built, config: DoctorConfig) -
     return model_checks.positions(shallow, one_layer=has_layers or built.values.get("layers") == 1)
 
 
-def _pad(built: Built) -> int | None:
-    if "pad" in built.values:
-        return built.values["pad"]
-    return model_checks.padding_id(built.instance)
-
-
-def _cache(subject: ModelSubject, built: Built, knows_positions: bool) -> Check:
+def _cache(subject: ModelSubject, built: Built, causality: Check, *, knows_positions: bool) -> Check:
     """Compare decoding with a cache in float32, the type in which most caches are made."""
+    if not has_cache(subject.roles):
+        return skipped("cache equality", "takes no cache")
+    if causality.status is not Status.PASS:
+        return skipped("cache equality", "without a causal mask earlier outputs change with every new token")
     module = subject.module.float()
     with default_dtype(torch.float32):
         configs = [value for name, value in built.arguments.items() if name in ("config", "cfg", "args")]
@@ -125,7 +140,7 @@ def _cache(subject: ModelSubject, built: Built, knows_positions: bool) -> Check:
             module=module,
             function=module.forward,
             roles=subject.roles,
-            arguments=subject.arguments,
+            arguments=lambda tokens, _: subject.arguments(tokens),
             pick=subject.pick,
             full=subject,
             sizes=built.values | ({"config": configs[0]} if configs else {}),
@@ -133,6 +148,6 @@ def _cache(subject: ModelSubject, built: Built, knows_positions: bool) -> Check:
             knows_positions=knows_positions,
             context=subject.context,
         )
-        check = cache_equality(cached, subject.random(), subject.other())
+        check = guarded("cache equality", lambda: cache_equality(cached, subject.random(), subject.other()))
     module.to(subject.dtype)
     return check

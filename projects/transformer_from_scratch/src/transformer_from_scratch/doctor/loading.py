@@ -18,6 +18,10 @@ from roadmap_shared.errors import UserError, did_you_mean, one_line
 _PACKAGE = str(Path(__file__).parent)
 
 
+class UnreadableOutput(Exception):
+    """The learner's code ran, and gave something that the doctor cannot read."""
+
+
 def load_target(address: str) -> Callable[..., Any]:
     """The class or function at `module:Name` or `file.py:Name`.
 
@@ -92,11 +96,19 @@ def _import_file(path: Path) -> ModuleType:
 def where(error: BaseException) -> str:
     """The error with the place in the learner's code that raised it: "attention.py:12: NameError: …"."""
     kind, message = type(error).__name__, one_line(error)
+    if isinstance(error, UnreadableOutput):
+        return message
     text = f"{kind}: {message}" if message else kind
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}:{error.lineno}: {kind}: {error.msg}"
     frame = _learners_frame(error.__traceback__)
     return text if frame is None else f"{Path(frame.filename).name}:{frame.lineno}: {text}"
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the doctor itself raised it, which is a bug of the doctor."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not isinstance(error, UnreadableOutput) and bool(frames) and frames[-1].filename.startswith(_PACKAGE)
 
 
 def _learners_frame(trace: TracebackType | None) -> traceback.FrameSummary | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from roadmap_shared.errors import UserError
-from transformer_from_scratch.doctor.loading import where
+from transformer_from_scratch.doctor.loading import UnreadableOutput, where
 from transformer_from_scratch.doctor.masks import MaskForm, ProbedMask, probe
 from transformer_from_scratch.doctor.measuring import tensors_in, tolerance_of
 from transformer_from_scratch.doctor.naming import forward_role, usual_meaning
@@ -111,7 +111,7 @@ class ModelSubject:
 
     def arguments(self, tokens: Tensor) -> dict[str, Any]:
         """The arguments of `forward` for (B, T) tokens, targets left out where they may be."""
-        arguments = dict(self._defaults)
+        arguments, tokens = dict(self._defaults), tokens.contiguous()
         arguments[self.tokens] = tokens.T if self.time_first else tokens
         if self.source is not None:
             source = self.random(seed=9)[: tokens.shape[0], : self.n_tokens - 1]
@@ -149,9 +149,9 @@ class ModelSubject:
             if tensor.dim() == 2 and tensor.shape[0] == batch:
                 return tensor[:, None]
         shapes = [tuple(tensor.shape) for tensor in found]
-        raise UserError(
-            f"{self.name}.forward of tokens {tuple(tokens.shape)} returned {shapes or type(result).__name__}: "
-            "the doctor looks for outputs (B, T, features) or (B, features)"
+        raise UnreadableOutput(
+            f"outputs of shape {shapes or type(result).__name__} for tokens {tuple(tokens.shape)}: "
+            "the doctor looks for (B, T, features) or (B, features)"
         )
 
     def loss_of(self, tokens: Tensor, targets: Tensor) -> float | None:
@@ -210,8 +210,6 @@ class ModelSubject:
             except Exception as problem:
                 error = error or problem
         if error is not None:
-            if isinstance(error, UserError):
-                raise error
             raise UserError(
                 f"calling {self.name}.forward on tokens of shape {(BATCH, self.n_tokens)} failed: {where(error)}. "
                 "Name its sizes with --arguments name=value"

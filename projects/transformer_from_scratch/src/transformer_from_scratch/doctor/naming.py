@@ -17,7 +17,7 @@ CONSTRUCTOR_ROLES = _table(
         "width": "dmodel modeldim dim embeddim embdim embeddingdim embeddingsize embedsize embsize hiddensize nembd "
         "nembed dembed nhidden numhiddens width demb emb d c channels size features din dout indim outdim infeatures "
         "outfeatures querysize keysize valuesize kdim vdim normalizedshape ndim nemb hdim modelsize "
-        "nfeatures numfeatures inputsize k embeddings hid hiddim",
+        "querydim contextdim crossattentiondim keydim valuedim nfeatures numfeatures inputsize k embeddings hid hiddim",
         "heads": "nheads numheads nhead heads h numattentionheads attentionheads nattentionheads headnum numattnheads "
         "numhead headcount nh",
         "kv_heads": "nkvheads numkvheads numkeyvalueheads nkvhead kvheads nquerygroups numquerygroups numgroups "

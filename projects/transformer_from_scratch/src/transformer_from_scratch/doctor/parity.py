@@ -66,6 +66,9 @@ class Search:
     is_order_free: bool = False
     """Whether shuffled tokens are known to give shuffled outputs: no positions, no causal mask."""
 
+    is_causal: bool = False
+    """Whether it is known to see the past only, without being given a mask."""
+
     def run(self, *, known_bugs: bool = True) -> Match | None:
         """The right recipe if it fits; else, with `known_bugs`, the best with one bug; else with two."""
         with torch.no_grad():
@@ -75,10 +78,40 @@ class Search:
             ]
             for n_bugs in range(3 if known_bugs else 1):
                 for setting in settings:
-                    match = setting.best(_recipes(setting.projections, n_bugs, is_order_free=self.is_order_free))
+                    match = setting.best(self._recipes(setting.projections, n_bugs))
                     if match is not None:
                         return match
         return None
+
+    def _recipes(self, projections: Projections, n_bugs: int) -> Iterator[tuple[Recipe, tuple[str, ...]]]:
+        """Every way to be right, or wrong with so many known bugs, and the bugs."""
+        causal = (False,) if self.is_order_free else (True,) if self.is_causal else (False, True)
+        rotary = ("none",) if self.is_order_free or projections.is_identity else ("none", "neighbours", "halves")
+        if n_bugs == 0:
+            for norm, turn, mask, layout in itertools.product((False, True), rotary, causal, _layouts(projections)):
+                yield Recipe(qk_norm=norm, rotary=turn, always_causal=mask, **layout), ()
+            return
+        # The usual styles only, and fewer for two bugs: it is a search over all their pairs.
+        layouts = ("qkv h d", "h qkv d") if projections.is_fused and n_bugs == 1 else ("qkv h d",)
+        fills = (-torch.inf, -1e9) if n_bugs == 1 else (-torch.inf,)
+        for turn, mask, layout, fill in itertools.product(rotary if n_bugs == 1 else ("none",), causal, layouts, fills):
+            style = Recipe(rotary=turn, always_causal=mask, layout=layout, fill=fill)
+            for combination in itertools.combinations(self._bugs(projections, is_masked=mask), n_bugs):
+                # What a masked score becomes shows only where the softmax runs over another axis.
+                if fill != -torch.inf and not any("axis" in fields for _, fields in combination):
+                    continue
+                recipe = _with_bugs(style, [fields for _, fields in combination])
+                if recipe is not None:
+                    yield recipe, tuple(name for name, _ in combination)
+
+    def _bugs(self, projections: Projections, *, is_masked: bool) -> list[tuple[str, dict[str, Any]]]:
+        """The known bugs that these cases can show."""
+        bugs = bug_changes(has_projections=not projections.is_identity)
+        if is_masked or any(case.causal or case.allowed is not None for case in self.cases):
+            return list(bugs)
+        return [
+            (name, fields) for name, fields in bugs if not fields.keys() <= {"masking", "fill", "inverted", "causal"}
+        ]
 
 
 class _Setting:
@@ -149,30 +182,6 @@ def _effective(case: Case, recipe: Recipe) -> Tensor | None:
     return pattern if case.allowed is None else pattern & case.allowed
 
 
-def _recipes(projections: Projections, n_bugs: int, *, is_order_free: bool) -> Iterator[tuple[Recipe, tuple[str, ...]]]:
-    """Every way to be right, or wrong with so many known bugs, and the bugs."""
-    causal = (False,) if is_order_free else (False, True)
-    rotary = ("none",) if is_order_free or projections.is_identity else ("none", "neighbours", "halves")
-    if n_bugs == 0:
-        for norm, turn, mask, layout in itertools.product((False, True), rotary, causal, _layouts(projections)):
-            yield Recipe(qk_norm=norm, rotary=turn, always_causal=mask, **layout), ()
-        return
-    # The usual styles only, and fewer for two bugs: it is a search over all their pairs.
-    layouts = ("qkv h d", "h qkv d") if projections.is_fused else ("qkv h d",)
-    fills = (-torch.inf, -1e9) if n_bugs == 1 else (-torch.inf,)
-    changes = bug_changes(has_projections=not projections.is_identity)
-    for turn, mask, layout, fill in itertools.product(rotary if n_bugs == 1 else ("none",), causal, layouts, fills):
-        style = Recipe(rotary=turn, always_causal=mask, layout=layout, fill=fill)
-        for combination in itertools.combinations(changes, n_bugs):
-            names = tuple(name for name, _ in combination)
-            fields = [changes for _, changes in combination]
-            # What a masked score becomes shows only where the softmax runs over another axis.
-            is_style_moot = fill != -torch.inf and not any("axis" in changes for changes in fields)
-            recipe = None if is_style_moot else _with_bugs(style, fields)
-            if recipe is not None and len(set(names)) == n_bugs:
-                yield recipe, names
-
-
 def _layouts(projections: Projections) -> list[dict[str, Any]]:
     """Orders of axes and roles in the projections; all of them are right."""
     orders = list(itertools.permutations(range(3)))
@@ -185,11 +194,13 @@ def _layouts(projections: Projections) -> list[dict[str, Any]]:
     return [{"features": features, "order": order} for features in ("h d", "d h") for order in possible]
 
 
-def _with_bugs(style: Recipe, changes: Iterable[dict[str, Any]]) -> Recipe | None:
+def _with_bugs(style: Recipe, changes: Sequence[dict[str, Any]]) -> Recipe | None:
+    """The recipe with all these fields; None where one makes no difference, or two change the same field."""
     recipe: Recipe | None = style
     for fields in changes:
         recipe = None if recipe is None else changed(recipe, fields)
-    return recipe
+    names = [name for fields in changes for name in fields]
+    return recipe if len(set(names)) == len(names) else None
 
 
 def head_counts(module: nn.Module, known: int | None, width: int) -> list[int]:
