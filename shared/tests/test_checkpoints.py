@@ -249,9 +249,7 @@ def test_a_foreign_folder_or_file(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02")
     with pytest.raises(UserError, match=r"is not a checkpoint: manifest\.json cannot be read \(No such file"):
         load_checkpoint(tmp_path)
-    with pytest.raises(
-        UserError, match=r"is not a checkpoint: manifest\.json cannot be read \(Not a directory"
-    ):
+    with pytest.raises(UserError, match=r"is not a checkpoint: manifest\.json cannot be read \(Not a directory"):
         load_checkpoint(tmp_path / "pytorch_model.bin")
 
 

@@ -156,9 +156,7 @@ def test_one_line_for_what_the_user_can_mend(outcome, error, code, line):
     assert outcome(error) == (code, f"toy-tool run: {line}\n")
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("bug"), FileNotFoundError(errno.ENOENT, "gone"), SystemExit(7)]
-)
+@pytest.mark.parametrize("error", [RuntimeError("bug"), FileNotFoundError(errno.ENOENT, "gone"), SystemExit(7)])
 def test_a_bug_keeps_its_traceback(outcome, error):
     with pytest.raises(type(error)) as caught:
         outcome(error)
@@ -194,9 +192,7 @@ sys.exit(code)
 
 
 def test_overview_imports_nothing_heavy():
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, "x", "1"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "x", "1"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "heavy: []\n")
 
 

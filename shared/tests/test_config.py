@@ -35,9 +35,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.n_heads:
-            raise ValueError(
-                f"--model.width {self.width} is not a multiple of\n--model.n_heads {self.n_heads}"
-            )
+            raise ValueError(f"--model.width {self.width} is not a multiple of\n--model.n_heads {self.n_heads}")
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -104,9 +102,7 @@ def parse(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Parse arguments as a command would; `yaml` becomes my.yaml and is passed as --config."""
     monkeypatch.chdir(tmp_path)
 
-    def call(
-        *arguments: str, yaml: str | bytes | None = None, config_class: type = ToyConfig, default=None
-    ) -> Any:
+    def call(*arguments: str, yaml: str | bytes | None = None, config_class: type = ToyConfig, default=None) -> Any:
         if yaml is not None:
             Path("my.yaml").write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
             arguments = ("--config", "my.yaml", *arguments)
@@ -238,18 +234,14 @@ def test_positional_settings(parse, arguments, yaml, target):
 
 def test_optional_positional_beside_flags(parse):
     assert parse("--top_k", "3", config_class=GenerateConfig) == GenerateConfig(top_k=3)
-    assert parse("Hello", "--top_k", "3", config_class=GenerateConfig) == GenerateConfig(
-        prompt="Hello", top_k=3
-    )
+    assert parse("Hello", "--top_k", "3", config_class=GenerateConfig) == GenerateConfig(prompt="Hello", top_k=3)
 
 
 def test_unknown_setting_in_yaml(error_of):
     message = error_of(yaml="trainer:\n  learning_rat: 1\n")
     assert message == "my.yaml: unknown setting 'trainer.learning_rat'. Did you mean 'trainer.learning_rate'?"
     assert error_of(yaml="max_steps: 1").endswith("'max_steps'. Did you mean 'trainer.max_steps'?")
-    assert error_of(yaml="zzz: 1").startswith(
-        "my.yaml: unknown setting 'zzz'. Known: model.n_heads, model.width"
-    )
+    assert error_of(yaml="zzz: 1").startswith("my.yaml: unknown setting 'zzz'. Known: model.n_heads, model.width")
     assert error_of(yaml="1: 1").startswith("my.yaml: unknown setting '1'.")
     assert error_of(yaml="? [a, b]\n: 1").startswith("my.yaml: unknown setting '?'.")
 
@@ -277,10 +269,7 @@ def test_bad_arguments(error_of, argument, message):
 
 
 def test_unknown_flag_is_found_beside_an_optional_positional(error_of):
-    assert (
-        error_of("--topk", "3", config_class=GenerateConfig)
-        == "unknown flag '--topk'. Did you mean '--top_k'?"
-    )
+    assert error_of("--topk", "3", config_class=GenerateConfig) == "unknown flag '--topk'. Did you mean '--top_k'?"
 
 
 @pytest.mark.parametrize(
@@ -342,8 +331,7 @@ def test_required_settings(error_of):
         ("run: {seed: 1, seed: 2}", "my.yaml, line 1: 'run.seed' is set twice: keep one of them"),
         (
             "trainer: {layers: [[1]]}",
-            "my.yaml: 'trainer.layers' holds a list within a list; "
-            "expected a list of values, each a whole number",
+            "my.yaml: 'trainer.layers' holds a list within a list; expected a list of values, each a whole number",
         ),
     ],
 )
@@ -411,9 +399,7 @@ def test_to_yaml_reads_well():
 
 odd_texts = st.one_of(
     st.text(),
-    st.sampled_from(
-        ["null", "None", "1e3", "yes", "true", ":", "", "~", "-", "--", "--run.seed", "-x", "=", "\0None"]
-    ),
+    st.sampled_from(["null", "None", "1e3", "yes", "true", ":", "", "~", "-", "--", "--run.seed", "-x", "=", "\0None"]),
     st.sampled_from(
         ["#", "a: b", "- a", "'", '"', "\\", "\r\n", "\x85", "\u2028", "\ufeff", "中文", "🙂", " a ", "\t"]
     ),

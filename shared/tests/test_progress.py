@@ -37,9 +37,7 @@ def test_counting_by_hand_with_a_postfix(clock, capsys):
         clock.now += 2
         bar.postfix(loss=1.23456, split="train")
         bar.update(3)
-    assert capsys.readouterr().err == (
-        "reading: 3/4 file (75%), 1.5 file/s, 0:01 left, loss=1.235, split=train\n"
-    )
+    assert capsys.readouterr().err == ("reading: 3/4 file (75%), 1.5 file/s, 0:01 left, loss=1.235, split=train\n")
 
 
 def test_a_resumed_count_goes_on_and_rates_new_units_only(clock, capsys):

@@ -239,9 +239,7 @@ def test_a_resumed_run_keeps_its_settings(config):
     )
     assert "max_steps" not in message_of(changed, resumable_changes=("trainer.max_steps",))
     longer = resuming(config, "latest", max_steps=20)
-    longer = replace(
-        longer, run=replace(longer.run, seed=5, name="x"), tracking=TrackingConfig(experiment="x")
-    )
+    longer = replace(longer, run=replace(longer.run, seed=5, name="x"), tracking=TrackingConfig(experiment="x"))
     with start(longer, resumable_changes=("trainer.max_steps",)):
         pass
     assert load_config(ToyConfig, stored).trainer.max_steps == 20

@@ -3,10 +3,10 @@
     python benchmarks/generation.py [--threads 1 2] [--rounds 9] [--quick]
 
 A GPT-2 with random weights (6 layers, 6 heads, 384 wide, 65 symbols, context 256: 10.8 M parameters) is written by
-transformers and read by `load_gpt2`. Four ways make the same 200 tokens from one prompt, taking turns; each ratio is taken
-within one round, so that a machine that slows down for a while slows both sides. The tokens are asserted to be identical.
-Prompt lookup checks guesses that it copies from the text so far, so its gain depends on how much the text repeats itself:
-the last column says how many passes through the model the tokens took.
+transformers and read by `load_gpt2`. Four ways make the same 200 tokens from one prompt, taking turns; each ratio is
+taken within one round, so that a machine that slows down for a while slows both sides. The tokens are asserted to be
+identical. Prompt lookup checks guesses that it copies from the text so far, so its gain depends on how much the text
+repeats itself: the last column says how many passes through the model the tokens took.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/training_throughput.py
 
-nanoGPT's CPU shape: 4 layers, 4 heads, 128 wide, context 64, batch 12, GELU, learned positions, tied head, AdamW. Both models
-have the same matrices and do the same arithmetic; they take turns, and the median of the ratios is printed with the CPU time
-of each. One thread.
+nanoGPT's CPU shape: 4 layers, 4 heads, 128 wide, context 64, batch 12, GELU, learned positions, tied head, AdamW. Both
+models have the same matrices and do the same arithmetic; they take turns, and the median of the ratios is printed with
+the CPU time of each. One thread.
 """
 
 import argparse
@@ -82,13 +82,15 @@ def main() -> None:
             if turn:  # the first turn warms up
                 times[name].append(seconds)
 
-    print(f"PyTorch {torch.__version__}, 1 thread, {arguments.rounds} rounds of {arguments.steps} steps, batch 12 × 64 tokens")
+    print(
+        f"PyTorch {torch.__version__}, 1 thread, {arguments.rounds} rounds of {arguments.steps} steps of 12 × 64 tokens"
+    )
     print(f"{'model':24}{'parameters':>12}{'CPU ms a step':>16}{'tokens / CPU s':>16}")
     for name, model in models.items():
         median = statistics.median(times[name])
         print(f"{name:24}{count_parameters(model):12,}{1e3 * median:16.1f}{batch[0].numel() / median:16,.0f}")
     ratios = [a / b for a, b in zip(times["nn.TransformerEncoder"], times["ours"], strict=True)]
-    print(f"ratio, median of {len(ratios)} rounds: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"ratio, median of the rounds: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Beam search, against the enumeration of every continuation and against Hugging Face."""
 
+import functools
+import operator
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -24,7 +26,12 @@ def build(vocab_size: int, **settings: Any) -> DecoderLM:
     shape["tie_embeddings"] = False
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        return DecoderLM(ModelConfig(**shape | settings), vocab_size).eval()
+        model = DecoderLM(ModelConfig(**shape | settings), vocab_size).eval()
+        if model.ngrams is not None:
+            with torch.no_grad():
+                for table in model.ngrams.tables.parameters():  # fresh ones are zero and would add nothing
+                    table.normal_()
+        return model
 
 
 @torch.no_grad()
@@ -45,9 +52,12 @@ def every_continuation(vocab_size: int, n_new: int, end_token: int | None) -> li
 
 @pytest.mark.parametrize("end_token", [None, 0])
 @pytest.mark.parametrize("alpha", [0.0, 0.8, 3.0])
-def test_with_enough_beams_it_finds_every_continuation_in_order(end_token: int | None, alpha: float) -> None:
+@pytest.mark.parametrize("settings", [{}, {"positions": "alibi", "ngram_orders": (2, 3)}], ids=str)
+def test_with_enough_beams_it_finds_every_continuation_in_order(
+    end_token: int | None, alpha: float, settings: dict[str, Any]
+) -> None:
     vocab_size, n_new = 3, 4
-    model = build(vocab_size)
+    model = build(vocab_size, **settings)
     scores = {}
     for tokens in every_continuation(vocab_size, n_new, end_token):
         scores[tokens] = log_prob(model, PROMPT, tokens) / ((5 + len(tokens)) / 6) ** alpha
@@ -112,7 +122,7 @@ def test_it_finds_what_hugging_face_finds(
     model, _ = load_gpt2(tmp_path)
     prompts = [[7], [3, 14, 15, 9], [2, 6, 5, 3, 5], [20, 1]]
     # A token that the model often takes ends its texts early, a rarer one late.
-    counts = Counter(sum(generate(model, prompts, max_new_tokens=10), []))
+    counts = Counter(functools.reduce(operator.iadd, generate(model, prompts, max_new_tokens=10), []))
     end_token = None if end_rank is None else counts.most_common()[end_rank][0]
     lengths = set()
     for prompt in prompts:

@@ -91,9 +91,7 @@ def test_pair_index_equals_counting_anew_after_each_merge(words, data):
         words = [merge_pair(word, pair, merged) for word in words]
         assert index.words == words
         assert +index.pair_counts == count_pairs(words, counts)
-        assert +index.symbol_counts == sum(
-            (Counter(w * n) for w, n in zip(words, counts, strict=True)), Counter()
-        )
+        assert +index.symbol_counts == sum((Counter(w * n) for w, n in zip(words, counts, strict=True)), Counter())
         assert {p for p in before | index.pair_counts if before[p] != index.pair_counts[p]} <= changed
 
 
@@ -185,9 +183,7 @@ def test_training_never_makes_a_token_twice(word_counts):
     assert len(set(made)) == len(made)
 
 
-@pytest.mark.skipif(
-    "ROADMAP_DATA" not in os.environ, reason="ROADMAP_DATA names no folder with GPT-2's merges"
-)
+@pytest.mark.skipif("ROADMAP_DATA" not in os.environ, reason="ROADMAP_DATA names no folder with GPT-2's merges")
 def test_gpt2s_own_merges_give_gpt2s_tokens():
     folder = Path(os.environ["ROADMAP_DATA"]) / "tokenizers"
     lines = (folder / "huggingface_gpt2_merges.txt").read_text(encoding="utf-8").splitlines()[1:]

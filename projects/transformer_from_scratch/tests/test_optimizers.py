@@ -63,7 +63,8 @@ def test_polar_express_lifts_small_singular_values_faster():
     u, _ = torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64))
     values = torch.logspace(0, -3, 32, dtype=torch.float64)
     polar, newton = (
-        torch.linalg.svdvals(orthogonalize(u * values, polynomials)) for polynomials in (POLAR_EXPRESS, NEWTON_SCHULZ[:3])
+        torch.linalg.svdvals(orthogonalize(u * values, polynomials))
+        for polynomials in (POLAR_EXPRESS, NEWTON_SCHULZ[:3])
     )
     assert polar.min() > 3 * newton.min()
     assert polar.max() < 1.9
@@ -127,7 +128,9 @@ def block_matrices(prefix: str, feed_forward: list[str], attentions: tuple[str, 
 
 
 def test_muon_takes_the_hidden_matrices_of_a_decoder():
-    config = config_of(positions="learned", activation="swiglu", bias=True, tie_embeddings=False, ngram_orders=(2,), ngram_width=4)
+    config = config_of(
+        positions="learned", activation="swiglu", bias=True, tie_embeddings=False, ngram_orders=(2,), ngram_width=4
+    )
     expected = block_matrices("stack", ["up", "gate", "down"]) | {"ngrams.projection.weight"}
     assert hidden_matrices(DecoderLM(config, VOCAB)) == expected
 

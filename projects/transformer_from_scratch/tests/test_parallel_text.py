@@ -36,6 +36,17 @@ def test_aligned_files_plain_and_gzipped(tmp_path: Path) -> None:
     assert read_pairs(None, source, target) == [("one\u2028more", "eins"), ("two\x0c2", "zwei"), ("three", "drei")]
 
 
+def test_aligned_files_are_split_as_the_same_pairs_in_two_columns(tmp_path: Path) -> None:
+    columns = numbered(tmp_path, "a.tsv", range(100))
+    rows = [line.split("\t") for line in columns.read_text().splitlines()]
+    source = written(tmp_path / "a.en", "\n".join(row[0] for row in rows))
+    target = written(tmp_path / "a.de", "\n".join(row[1] for row in rows))
+    a = load_parallel_text(ParallelTextConfig(path=columns), seed=3)
+    b = load_parallel_text(ParallelTextConfig(source=source, target=target), seed=3)
+    assert (a.train, a.validation, a.test) == (b.train, b.validation, b.test)
+    assert (a.origin, b.origin) == ("a.tsv", "a.en and a.de")
+
+
 def test_pairs_with_an_empty_side_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "a.tsv", "one\teins\n\ntwo\t\n\tdrei\nfour\tvier\n")
     assert read_pairs(path, None, None) == [("one", "eins"), ("four", "vier")]

@@ -88,6 +88,10 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(values: list[float], p: flo
     assert filtered[filtered.isfinite()].tolist() == [values[token] for token in kept(filtered)]
 
 
+def test_top_p_breaks_ties_by_id_in_a_large_vocabulary_too() -> None:
+    assert kept(top_p_filter(torch.zeros(5000), 0.49999)) == list(range(2500))
+
+
 def test_top_p_counts_the_token_that_crosses_p() -> None:
     logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
     assert [kept(top_p_filter(logits, p)) for p in (0.01, 0.49, 0.51, 0.74, 0.76, 0.91)] == [

@@ -254,9 +254,7 @@ def test_json_errors(data, message):
 
 def test_json_of_another_kind_is_refused():
     data = train("character", "abc").to_json()
-    with pytest.raises(
-        UserError, match="not the JSON of a bpe tokenizer: expected an object with 'kind': 'bpe'"
-    ):
+    with pytest.raises(UserError, match="not the JSON of a bpe tokenizer: expected an object with 'kind': 'bpe'"):
         type(TOKENIZERS["bpe"]).from_json(data)
 
 

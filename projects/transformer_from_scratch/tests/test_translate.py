@@ -76,6 +76,26 @@ def test_targets_of_all_lengths_end_where_they_would_alone() -> None:
     assert {0, 10} < lengths
 
 
+def test_greedy_drops_rows_that_have_ended_and_stops_with_the_last() -> None:
+    model = build()
+    candidates = torch.randint(3, 11, (60, 4), generator=torch.Generator().manual_seed(0))
+    plain = translate_greedy(model, candidates, bos=BOS, eos=99, max_length=10)
+    # The token that makes the most different lengths stands for the end.
+    eos = max(range(11), key=lambda token: len({target.index(token) for target in plain if token in target}))
+    chosen = [row for row, target in enumerate(plain) if eos in target]
+    rows = lengths = [plain[row].index(eos) + 1 for row in chosen]
+    assert len(set(lengths)) > 4
+    n_rows: list[int] = []
+    model.tokens.register_forward_hook(lambda _, inputs, __: n_rows.append(len(inputs[0])))
+    translate_greedy(model, candidates[chosen], bos=BOS, eos=eos, max_length=10)
+    expected = [len(chosen)]  # the encoder's pass, then one a step
+    for step in range(max(lengths)):
+        running = [length for length in rows if length > step]
+        rows = running if len(running) <= len(rows) // 2 else rows
+        expected.append(len(rows))
+    assert n_rows == expected
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_one_beam_is_greedy(name: str) -> None:
     model = build(**MODELS[name])

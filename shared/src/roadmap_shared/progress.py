@@ -50,9 +50,7 @@ def progress(work: int | Iterable[Any], description: str, unit: str, *, done: in
 class Progress(Generic[Item]):
     """The loop that `progress` returns: iterate over it, or enter it and call `update`."""
 
-    def __init__(
-        self, items: Iterable[Item], total: int | None, description: str, unit: str, done: int
-    ) -> None:
+    def __init__(self, items: Iterable[Item], total: int | None, description: str, unit: str, done: int) -> None:
         self._items = items
         self._display: _Display = _Silence()
         if is_main_process():
@@ -81,8 +79,7 @@ class Progress(Generic[Item]):
     def postfix(self, **values: float | str) -> None:
         """Set what is shown behind the count: `postfix(loss=1.234)`."""
         shown = (
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in values.items()
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
         )
         self._display.set_postfix_str(", ".join(shown), refresh=False)
 

@@ -42,9 +42,7 @@ class RunnableConfig(Protocol):
 class Run:
     """A run in progress, as `start_run` hands it out. On ranks other than 0 it writes nothing."""
 
-    def __init__(
-        self, config: RunnableConfig, project: str, command: str, folder: Path | None, resumed: bool
-    ) -> None:
+    def __init__(self, config: RunnableConfig, project: str, command: str, folder: Path | None, resumed: bool) -> None:
         self.config = config
         self.project = project
         self.command = command

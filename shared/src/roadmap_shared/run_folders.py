@@ -38,11 +38,7 @@ def find_run(resume: str, project: str, root: Path) -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     known = [path.name for path in _run_folders(root / project)]
-    there = (
-        f"Runs in {root / project}: {', '.join(known[-5:])}."
-        if known
-        else f"There is no run in {root / project}."
-    )
+    there = f"Runs in {root / project}: {', '.join(known[-5:])}." if known else f"There is no run in {root / project}."
     raise UserError(f"--run.resume {resume}: is not a run folder (no {CONFIG_FILE} in it). {there}")
 
 

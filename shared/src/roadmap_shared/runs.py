@@ -88,7 +88,9 @@ def _check_same_config(config: RunnableConfig, folder: Path, allowed: Sequence[s
     differences = [
         difference
         for difference in config_differences(stored, config)
-        if not difference.startswith(("run.name", "run.root", "run.resume", "tracking.", *(f"{name}: " for name in allowed)))
+        if not difference.startswith(
+            ("run.name", "run.root", "run.resume", "tracking.", *(f"{name}: " for name in allowed))
+        )
     ]
     if differences:
         raise UserError(

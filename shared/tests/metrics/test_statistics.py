@@ -18,9 +18,7 @@ def exact_percentiles(scores: list[float], confidence: float = 0.95) -> tuple[fl
 
 def test_interval_of_the_mean_equals_the_enumeration_of_all_resamples() -> None:
     values = [0.0, 1.0, 1.5, 4.0, 9.0]
-    means = [
-        sum(draw) / 5 for draw in itertools.product(values, repeat=5)
-    ]  # all 3125 equally likely resamples
+    means = [sum(draw) / 5 for draw in itertools.product(values, repeat=5)]  # all 3125 equally likely resamples
     interval = bootstrap_interval(values, n_resamples=100_000)
     assert interval.estimate == pytest.approx(3.1)
     assert (interval.low, interval.high) == pytest.approx(exact_percentiles(means))
@@ -29,8 +27,7 @@ def test_interval_of_the_mean_equals_the_enumeration_of_all_resamples() -> None:
 def test_ratio_interval_equals_the_enumeration_of_all_resamples() -> None:
     losses, tokens = [2.0, 9.0, 40.0, 3.0], [1.0, 4.0, 10.0, 2.0]
     ratios = [
-        sum(losses[i] for i in draw) / sum(tokens[i] for i in draw)
-        for draw in itertools.product(range(4), repeat=4)
+        sum(losses[i] for i in draw) / sum(tokens[i] for i in draw) for draw in itertools.product(range(4), repeat=4)
     ]
     interval = bootstrap_ratio(losses, tokens, n_resamples=100_000)
     assert interval.estimate == pytest.approx(54 / 17)  # not the mean of the four ratios
@@ -85,9 +82,7 @@ def test_statistic_over_columns_resamples_the_columns_together() -> None:
 
 
 def test_other_statistic_than_the_mean() -> None:
-    interval = bootstrap_interval(
-        [1.0, 2.0, 3.0, 4.0, 1000.0], lambda resamples: np.median(resamples, axis=1)
-    )
+    interval = bootstrap_interval([1.0, 2.0, 3.0, 4.0, 1000.0], lambda resamples: np.median(resamples, axis=1))
     assert interval.estimate == 3.0
     assert (interval.low, interval.high) == (1.0, 1000.0)
 

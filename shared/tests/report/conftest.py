@@ -34,9 +34,7 @@ class Page(HTMLParser):
         assert self._open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        marks = tuple(
-            mark for tag, names in self._open for mark in (tag, *(f".{name}" for name in names.split()))
-        )
+        marks = tuple(mark for tag, names in self._open for mark in (tag, *(f".{name}" for name in names.split())))
         self.texts.append((marks, data))
 
     def text_in(self, mark: str) -> str:

@@ -87,9 +87,7 @@ def test_only_the_containers_scroll_sideways(browser, report_file: Path, width: 
 
 def test_wide_figure_scrolls_in_its_container_on_a_phone(browser, report_file: Path) -> None:
     page = open_page(browser, report_file, 400, "light")
-    inner, outer = page.evaluate(
-        "(e => [e.scrollWidth, e.clientWidth])(document.querySelector('.picture .scroll'))"
-    )
+    inner, outer = page.evaluate("(e => [e.scrollWidth, e.clientWidth])(document.querySelector('.picture .scroll'))")
     assert inner == 648  # 9 inches at three quarters of 96 pixels
     assert outer < 400
     page.context.close()

@@ -61,9 +61,7 @@ def page_colours() -> tuple[dict[str, str], dict[str, str]]:
     """The style sheet's colours on a light and on a dark page."""
     style = (resources.files("roadmap_shared") / "templates" / "style.css.j2").read_text()
     light, dark = style.split("@media (prefers-color-scheme: dark)", 1)
-    colours = [
-        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", part.split("@media")[0])) for part in (light, dark)
-    ]
+    colours = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", part.split("@media")[0])) for part in (light, dark)]
     return colours[0], colours[1]
 
 
@@ -77,17 +75,13 @@ def test_series_stand_out_from_the_page_and_from_each_other_for_every_kind_of_co
         assert contrast(colour, (light if theme == "light" else dark)["page"]) >= 3  # WCAG 1.4.11: graphics
     for matrix in COLOUR_VISION.values():
         seen = [cielab(np.array(matrix) @ linear_rgb(colour)) for colour in series]
-        assert (
-            min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
-        )  # about 2 is noticeable
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15  # about 2 is noticeable
 
 
 @pytest.mark.parametrize("theme", [0, 1])
 def test_text_is_readable_on_the_page(theme: int) -> None:
     colours = page_colours()[theme]
-    for ink, paper in itertools.product(
-        ["ink", "soft", "accent", "warn", "good"], ["page", "card", "sunken"]
-    ):
+    for ink, paper in itertools.product(["ink", "soft", "accent", "warn", "good"], ["page", "card", "sunken"]):
         assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)  # WCAG 1.4.3: body text
 
 
@@ -110,9 +104,7 @@ def test_svg_is_one_element_of_well_formed_xml_without_leftovers(svg: str) -> No
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert not {"style", "metadata", "script"} & tags
-    references = [
-        value for element in root.iter() for name, value in element.items() if name.endswith("href")
-    ]
+    references = [value for element in root.iter() for name, value in element.items() if name.endswith("href")]
     assert references
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in references)
 

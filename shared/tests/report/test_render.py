@@ -24,10 +24,7 @@ from roadmap_shared.report import (
     render,
 )
 
-ATTACK = (
-    "</script></style></pre>--><script>alert(1)</script><img src=http://x/y onerror='a'>"
-    "\"'&amp;{{ 7*7 }}{% x %}"
-)
+ATTACK = "</script></style></pre>--><script>alert(1)</script><img src=http://x/y onerror='a'>\"'&amp;{{ 7*7 }}{% x %}"
 SVG = '<svg viewBox="0 0 1 1"><defs><path id="a"/></defs><g clip-path="url(#b)"><use href="#a"/></g></svg>'
 
 
@@ -79,9 +76,7 @@ def test_hostile_text_stays_text_everywhere(page) -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_any_text_keeps_the_page_whole_and_encodable(text: str) -> None:
-    html = render(
-        Report(title="t", project="p", command="c", sections=[Section("s", [Sample("[" + text + "]")])])
-    )
+    html = render(Report(title="t", project="p", command="c", sections=[Section("s", [Sample("[" + text + "]")])]))
     html.encode("utf-8")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", html)
     assert html.endswith("</body>\n</html>") or html.endswith("</body>\n</html>\n")
@@ -109,9 +104,7 @@ def test_page_loads_nothing_and_runs_nothing(page) -> None:
             assert attributes.get(name, "data:").startswith("data:")
         if "href" in attributes or "xlink:href" in attributes:
             target = attributes.get("href", attributes.get("xlink:href", ""))
-            assert target.startswith(("#", "data:")) or (
-                tag == "a" and target.startswith("https://example.org/")
-            )
+            assert target.startswith(("#", "data:")) or (tag == "a" and target.startswith("https://example.org/"))
     styles = parsed.text_in("style")
     assert "url(" not in styles
     assert "@import" not in styles
@@ -126,13 +119,8 @@ def test_contents_lead_to_the_sections(page) -> None:
 
 
 def test_text_knows_paragraphs_lists_bold_code_and_links(page_of) -> None:
-    html = page_of(
-        [Text("One **bold** `a < b`\nstill **`one`**.\n\n- first\n- second\n  goes on\n\n2 ** 3 * 4")]
-    ).html
-    assert (
-        "<p>One <strong>bold</strong> <code>a &lt; b</code> still <strong><code>one</code></strong>.</p>"
-        in html
-    )
+    html = page_of([Text("One **bold** `a < b`\nstill **`one`**.\n\n- first\n- second\n  goes on\n\n2 ** 3 * 4")]).html
+    assert "<p>One <strong>bold</strong> <code>a &lt; b</code> still <strong><code>one</code></strong>.</p>" in html
     assert "<ul><li>first</li><li>second goes on</li></ul>" in html
     assert "<p>2 ** 3 * 4</p>" in html
 

@@ -10,6 +10,7 @@ No random state is stored: each step's draws depend on the seed and the step's n
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from transformer_from_scratch.models import DecoderLM, EncoderDecoder, MaskedLM
 from transformer_from_scratch.tokenizers import Tokenizer, tokenizer_from_json
 
 PROJECT = "transformer_from_scratch"
+Model = TypeVar("Model", bound=nn.Module)
 ARCHITECTURES = {"DecoderLM": DecoderLM, "MaskedLM": MaskedLM, "EncoderDecoder": EncoderDecoder}
 
 
@@ -33,7 +35,8 @@ def save_training_state(
     tokenizer: Tokenizer,
     config: TrainerConfig,
 ) -> None:
-    """Write a checkpoint of `step` into the run folder; rank 0 writes, but every process must call it (FSDP gathers)."""
+    """Write a checkpoint of `step` into the run folder; rank 0 writes, but every process must call it (FSDP
+    gathers)."""
     tensors = {
         "model": {name: whole(tensor) for name, tensor in model.state_dict().items()},
         "optimizer": optimizer_tensors(model, optimizers),
@@ -60,18 +63,11 @@ def newest_training_state(run: Run, model: nn.Module, optimizers: list[torch.opt
         if run.resumed:
             run.rewind(0)
             if run.is_main:
-                print(
-                    f"{run.folder}: no whole checkpoint to resume from; starting at step 0", file=sys.stderr
-                )
+                print(f"{run.folder}: no whole checkpoint to resume from; starting at step 0", file=sys.stderr)
         return 0
     load_weights(model, checkpoint)
     names = {name: parameter for name, parameter in model.named_parameters()}
-    owner = {
-        id(p): optimizer
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for p in group["params"]
-    }
+    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for key, tensor in checkpoint.tensors["optimizer"].items():
         name, _, state_name = key.rpartition(":")
         parameter = names[name]
@@ -98,14 +94,15 @@ def architecture_name(model: nn.Module) -> str:
     return type(model).__name__.removeprefix("FSDP")
 
 
-def unsharded(model: nn.Module) -> nn.Module:
-    """The model with whole weights, on the same device: itself unless FSDP has cut it up. Every process must call it."""
+def unsharded(model: Model) -> Model:
+    """The model with whole weights, on the same device: itself unless FSDP has cut it up. Every process must call
+    it."""
     if type(model).__name__ in ARCHITECTURES:
         return model
     weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
     fresh = ARCHITECTURES[architecture_name(model)](model.config, model.vocab_size)  # type: ignore[arg-type]
     fresh.load_state_dict(weights)
-    return fresh.to(next(model.parameters()).device)
+    return cast(Model, fresh.to(next(model.parameters()).device))
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -136,9 +133,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
         name for name in expected if expected[name].shape != weights[name].shape
     )
     if wrong:
-        raise UserError(
-            f"{checkpoint.path}: holds another model than the configured one ('{wrong[0]}' does not fit)"
-        )
+        raise UserError(f"{checkpoint.path}: holds another model than the configured one ('{wrong[0]}' does not fit)")
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(spread(weights[name], parameter))
@@ -175,7 +170,5 @@ def find_checkpoint(place: str, root: Path) -> Checkpoint:
         return load_checkpoint(folder)
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        raise UserError(
-            f"{folder}: no whole checkpoint in this run; train first, for example with make project-1"
-        )
+        raise UserError(f"{folder}: no whole checkpoint in this run; train first, for example with make project-1")
     return checkpoint

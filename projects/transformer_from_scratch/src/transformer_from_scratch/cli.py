@@ -42,6 +42,13 @@ COMMANDS = [
         function="transformer_from_scratch.generate_command:run",
         default_config=None,
     ),
+    Command(
+        name="doctor",
+        summary="Examine an attention, model, norm or loss of your own, and name the likely bug.",
+        config_class="transformer_from_scratch.config:DoctorConfig",
+        function="transformer_from_scratch.doctor:run",
+        default_config=None,
+    ),
 ]
 
 

@@ -97,9 +97,7 @@ class ModelConfig:
                 f"with {self.n_heads} heads use {self._nearest_width()}"
             )
         if self.n_kv_heads is not None and (self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads):
-            raise ValueError(
-                f"--model.n_kv_heads {self.n_kv_heads} does not divide --model.n_heads {self.n_heads}"
-            )
+            raise ValueError(f"--model.n_kv_heads {self.n_kv_heads} does not divide --model.n_heads {self.n_heads}")
         if not self.rotary_base > 0:
             raise ValueError(f"--model.rotary_base {self.rotary_base} must be above 0")
         if not 0 <= self.dropout < 1:
@@ -127,8 +125,8 @@ class TrainerConfig:
     """Optimiser steps."""
 
     batch_size: int = 16
-    """Sequences a step, over all processes and accumulation steps together. Where --data.batch_tokens bounds a step's batch,
-    the number of its sequences is a multiple of this."""
+    """Sequences a step, over all processes and accumulation steps together. Where --data.batch_tokens bounds a step's
+    batch, the number of its sequences is a multiple of this."""
 
     accumulation_steps: int = 1
     """Parts into which a step's batch is cut, one forward and backward pass each; saves memory."""
@@ -221,9 +219,7 @@ class TrainerConfig:
         if not 0 <= self.final_lr_share <= 1:
             raise ValueError(f"--trainer.final_lr_share {self.final_lr_share} must be between 0 and 1")
         if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"--trainer.label_smoothing {self.label_smoothing} must be at least 0 and below 1"
-            )
+            raise ValueError(f"--trainer.label_smoothing {self.label_smoothing} must be at least 0 and below 1")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--trainer.threads {self.threads} must be at least 1")
 
@@ -467,8 +463,8 @@ def check_sequence_shape(batch_tokens: int, trainer: TrainerConfig, model: Model
     needed = trainer.batch_size * model.context
     if batch_tokens < needed:
         raise ValueError(
-            f"--data.batch_tokens {batch_tokens} is too small for --trainer.batch_size {trainer.batch_size} sequences of "
-            f"--model.context {model.context} tokens: give at least {needed}"
+            f"--data.batch_tokens {batch_tokens} is too small for --trainer.batch_size {trainer.batch_size} "
+            f"sequences of --model.context {model.context} tokens: give at least {needed}"
         )
     check_without_ngrams(model)
 

@@ -84,9 +84,7 @@ def read_path(path: Path) -> Text:
         UserError: nothing there, nothing in it, or not text.
     """
     if not path.exists():
-        raise UserError(
-            f"{path}: no such file or folder; give a UTF-8 text file or a folder of them with --data.path"
-        )
+        raise UserError(f"{path}: no such file or folder; give a UTF-8 text file or a folder of them with --data.path")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in TEXT_SUFFIXES and file.is_file())
         if not files:
@@ -103,9 +101,7 @@ def read_text_file(path: Path) -> str:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(
-            f"{path}: damaged gzip file; unpack it by hand to see how much of it is left"
-        ) from None
+        raise UserError(f"{path}: damaged gzip file; unpack it by hand to see how much of it is left") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if b"\0" in data:
@@ -188,13 +184,9 @@ class Windows:
 
     def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """(B, T) inputs and (B, T) targets, the inputs shifted by one, of this step."""
-        number = torch.arange(
-            step * batch_size, (step + 1) * batch_size
-        )  # (B,) windows since the start of training
+        number = torch.arange(step * batch_size, (step + 1) * batch_size)  # (B,) windows since the start of training
         epochs, places = number // self.per_epoch, number % self.per_epoch
-        starts = torch.stack(
-            [self.epoch_starts(e)[p] for e, p in zip(epochs.tolist(), places.tolist(), strict=True)]
-        )
+        starts = torch.stack([self.epoch_starts(e)[p] for e, p in zip(epochs.tolist(), places.tolist(), strict=True)])
         window = self.ids[starts[:, None] + torch.arange(self.context + 1)]  # (B, T + 1)
         return window[:, :-1], window[:, 1:]
 

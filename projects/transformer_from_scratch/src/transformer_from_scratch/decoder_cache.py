@@ -78,8 +78,8 @@ class DecoderCache:
     def reorder(self, rows: Tensor, *, same_source: bool = False) -> None:
         """Keep the given batch rows, in that order.
 
-        `same_source`: each new row reads the same source as the row whose place it takes, so that the keys and values of
-        the source can stay where they are.
+        `same_source`: each new row reads the same source as the row whose place it takes, so that the keys and values
+        of the source can stay where they are.
         """
         for layer in self.layers:
             layer.reorder(rows)

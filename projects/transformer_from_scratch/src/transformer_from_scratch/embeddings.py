@@ -54,7 +54,8 @@ def latest_ngrams(before: Tensor, tokens: Tensor, is_token: Tensor | None) -> Te
 def ngram_rows(ngrams: Tensor, vocab_size: int, n_rows: int) -> Tensor:
     """(..., n) n-grams of token ids -> (...) rows of their table.
 
-    Where the table has a row for each of the V^n n-grams, each gets its own; otherwise they are hashed, and some share one.
+    Where the table has a row for each of the V^n n-grams, each gets its own; otherwise they are hashed, and some share
+    one.
     """
     key = torch.zeros_like(ngrams[..., 0])
     for position in range(ngrams.shape[-1]):
@@ -67,8 +68,8 @@ def ngram_rows(ngrams: Tensor, vocab_size: int, n_rows: int) -> Tensor:
 class NgramEmbedding(nn.Module):
     """Adds what the last two, three, … tokens say together, which spares the blocks learning what often follows what.
 
-    Tables are looked up, never multiplied, so their rows cost memory and next to no time (hashed n-gram embeddings: Huang
-    et al. 2025, "Over-Tokenized Transformer"). They start at zero: an n-gram that was never trained adds nothing.
+    Tables are looked up, never multiplied, so their rows cost memory and next to no time (hashed n-gram embeddings:
+    Huang et al. 2025, "Over-Tokenized Transformer"). They start at zero: an n-gram that was never trained adds nothing.
 
     Args:
         vocab_size: V.
@@ -90,6 +91,6 @@ class NgramEmbedding(nn.Module):
         for order, table in zip(self.orders, self.tables, strict=True):
             ngram = ngrams[..., -order:]
             is_there = ngram[..., :1] >= 0  # (B, T, 1); where the oldest token is there, the others are
-            rows = ngram_rows(ngram, self.vocab_size, table.num_embeddings)
+            rows = ngram_rows(ngram, self.vocab_size, len(table.weight))  # type: ignore[arg-type]
             vectors.append(table(rows).masked_fill(~is_there, 0.0))  # (B, T, width)
         return self.projection(torch.cat(vectors, dim=-1))

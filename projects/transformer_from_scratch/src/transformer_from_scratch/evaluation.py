@@ -44,8 +44,8 @@ class WindowLosses:
 def window_losses(model: nn.Module, ids: Tensor, context: int, batch_size: int) -> WindowLosses:
     """Loss of `ids` (N,), cut into consecutive windows of `context` tokens; each token but the first is a target once.
 
-    A token sees what stands before it in its own window (as in nanoGPT), so the first ones of each window have little to
-    go by: a longer context lowers the loss a little through that alone.
+    A token sees what stands before it in its own window (as in nanoGPT), so the first ones of each window have little
+    to go by: a longer context lowers the loss a little through that alone.
     """
     device = next(model.parameters()).device
     inputs, targets = ids[:-1], ids[1:]

@@ -66,11 +66,12 @@ def load_balancing_loss(router_probabilities: Tensor, chosen: Tensor) -> Tensor:
 
 
 class MixtureOfExperts(nn.Module):
-    """Each token is sent to its `n_chosen` best of several feed-forward experts (Shazeer et al. 2017; Mixtral 2024, §2.1).
+    """Each token is sent to its `n_chosen` best of several feed-forward experts (Shazeer et al. 2017; Mixtral 2024,
+    §2.1).
 
-    The chosen experts' outputs are summed with their router probabilities, renormalised over the chosen. A single choice
-    keeps its probability (Fedus et al. 2021, eq. 2): renormalised to 1, it would leave the router without a gradient.
-    After each forward pass `balancing_loss` holds the scalar to add to the training loss.
+    The chosen experts' outputs are summed with their router probabilities, renormalised over the chosen. A single
+    choice keeps its probability (Fedus et al. 2021, eq. 2): renormalised to 1, it would leave the router without a
+    gradient. After each forward pass `balancing_loss` holds the scalar to add to the training loss.
     """
 
     def __init__(
@@ -105,8 +106,6 @@ class MixtureOfExperts(nn.Module):
             # Which tokens chose this expert, and as their how-manieth choice.
             token, choice = (chosen == index).nonzero(as_tuple=True)
             contribution = weight[token, choice, None] * expert(tokens[token])
-            output = output.index_add(
-                0, token, contribution.to(output.dtype)
-            )  # autocast: bfloat16 into float32
+            output = output.index_add(0, token, contribution.to(output.dtype))  # autocast: bfloat16 into float32
         self.balancing_loss = load_balancing_loss(probabilities, chosen)
         return output.view_as(x)

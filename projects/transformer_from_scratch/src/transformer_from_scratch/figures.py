@@ -78,9 +78,7 @@ def attention_maps(maps: Sequence[Tensor], tokens: Sequence[str]) -> Figure:
     return figure
 
 
-def positional_encodings(
-    used: PositionName, n_positions: int = 64, width: int = 64, n_heads: int = 4
-) -> Figure:
+def positional_encodings(used: PositionName, n_positions: int = 64, width: int = 64, n_heads: int = 4) -> Figure:
     """The four encodings side by side, in what each one adds: vectors, a trained table, angles, score penalties."""
     figure = Figure(figsize=(9.6, 2.9))
     sinusoidal, learned, rotary, alibi = figure.subplots(1, 4)

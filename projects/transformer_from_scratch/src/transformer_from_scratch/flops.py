@@ -66,13 +66,14 @@ def training_flops_per_token(config: ModelConfig, vocab_size: int) -> float:
 
 
 def measured_matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-    """FLOP a second that this machine reaches in a large matrix product; the best of five, a fraction of a second each."""
+    """FLOP a second that this machine reaches in a large matrix product; the best of five, a fraction of a second
+    each."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(6):  # the first one warms up
         started = time.perf_counter()
         for _ in range(4):
-            a @ b
+            torch.mm(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, (time.perf_counter() - started) / 4)

@@ -88,9 +88,7 @@ def headline(scores: dict[str, Any]) -> KeyFigures:
         [
             KeyFigure("validation loss", loss, "nats per character, every held-out character"),
             KeyFigure("bits per character", round(scores["bits_per_character"], 3), "the same in bits"),
-            KeyFigure(
-                "5-gram baseline", round(scores["baseline_5gram"], 3), "Kneser-Ney, nats per character"
-            ),
+            KeyFigure("5-gram baseline", round(scores["baseline_5gram"], 3), "Kneser-Ney, nats per character"),
             KeyFigure("training speed", round(scores["tokens_per_second"]), "tokens per second, median step"),
         ]
     )
@@ -144,8 +142,8 @@ def sample_section(
     return Section(
         "How it writes",
         blocks,
-        "A low temperature repeats what is likely, a high one invents. Greedy decoding tends to run in circles: the most "
-        "probable text is not a typical text.",
+        "A low temperature repeats what is likely, a high one invents. Greedy decoding tends to run in circles: the "
+        "most probable text is not a typical text.",
     )
 
 
@@ -168,8 +166,8 @@ def attention_section(model: DecoderLM, corpus: Corpus, ids: list[int], run: Run
                 "attention",
             )
         ],
-        "Each row sums to 1. Look for heads that watch the previous token (a line under the diagonal), the beginning of the "
-        "word, or an earlier occurrence of the same letters.",
+        "Each row sums to 1. Look for heads that watch the previous token (a line under the diagonal), the start of "
+        "the word, or an earlier occurrence of the same letters.",
     )
 
 
@@ -249,13 +247,11 @@ def next_section(run: Run) -> Section:
                 "- Break the attention on purpose and ask the doctor."
             ),
             Code("transformer-from-scratch run --data.path my_book.txt"),
-            Code(
-                f"transformer-from-scratch generate --checkpoint {run.folder} --prompt 'The ' --temperature 0.8"
-            ),
+            Code(f"transformer-from-scratch generate --checkpoint {run.folder} --prompt 'The ' --temperature 0.8"),
             Code("transformer-from-scratch doctor transformer_from_scratch.attention:MultiHeadAttention"),
             Callout(
-                "A loss measured on the training text says nothing: a model can learn a text by heart. Only the held-out "
-                "part counts.",
+                "A loss on the training text says nothing: a model can learn a text by heart. Only the held-out part "
+                "counts.",
                 "tip",
             ),
         ],

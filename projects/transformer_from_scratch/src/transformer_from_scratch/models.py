@@ -1,8 +1,8 @@
 """Three Transformers from the same blocks: decoder-only, encoder, encoder-decoder.
 
 - `DecoderLM` predicts the next token (GPT; Radford et al. 2019).
-- `Encoder` sees both sides; `MaskedLM` guesses hidden tokens with it, `Classifier` labels whole texts (BERT; Devlin et al.
-  2019).
+- `Encoder` sees both sides; `MaskedLM` guesses hidden tokens with it, `Classifier` labels whole texts (BERT; Devlin et
+  al. 2019).
 - `EncoderDecoder` writes one sequence while reading another (Vaswani et al. 2017).
 
 Shapes: B batch, T tokens, S source tokens, C model width, V vocabulary, H heads.
@@ -88,9 +88,7 @@ class Stack(nn.Module):
                 cache=None if cache is None else cache.layers[index],
                 memory=memory,
                 memory_mask=memory_mask,
-                memory_cache=None
-                if cache is None or cache.source_layers is None
-                else cache.source_layers[index],
+                memory_cache=None if cache is None or cache.source_layers is None else cache.source_layers[index],
                 return_weights=attention_maps is not None,
             )
             if attention_maps is not None and weights is not None:
@@ -184,13 +182,12 @@ class DecoderLM(nn.Module):
         return x + self.ngrams(ngrams)
 
     def loss(self, tokens: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy in nats of (B, T) `targets`, which are `tokens` shifted by one; `IGNORED` ones do not count."""
+        """Mean cross-entropy in nats of (B, T) `targets`, which are `tokens` shifted by one; `IGNORED` ones do not
+        count."""
         return training_loss(self(tokens), targets, self.stack, self.config, label_smoothing)
 
 
-def encode(
-    stack: Stack, x: Tensor, is_token: Tensor | None, attention_maps: list[Tensor] | None = None
-) -> Tensor:
+def encode(stack: Stack, x: Tensor, is_token: Tensor | None, attention_maps: list[Tensor] | None = None) -> Tensor:
     """(B, S, C) embeddings -> (B, S, C): every token sees every real token; padding takes no position."""
     if is_token is None:
         positions = torch.arange(x.shape[1], device=x.device)
@@ -221,7 +218,8 @@ class Encoder(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """An encoder with BERT's head: dense layer, GELU, norm, then the token embeddings as output (Devlin et al. 2019)."""
+    """An encoder with BERT's head: dense layer, GELU, norm, then the token embeddings as output (Devlin et al.
+    2019)."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
@@ -341,9 +339,10 @@ def training_loss(
 def initialize(model: nn.Module, config: ModelConfig) -> None:
     """Fresh weights: every linear map keeps the variance of its input, and the residual stream starts near its input.
 
-    Layers that write to the residual stream (`output` of each attention, `down` of each feed-forward part or expert) are
-    scaled by 1/sqrt(2 · n_layers), as a decoder-only model or an encoder has that many of them (Radford et al. 2019,
-    §2.3). Embeddings have variance 1/C, so that tied logits start near variance 1; those of n-grams start at zero.
+    Layers that write to the residual stream (`output` of each attention, `down` of each feed-forward part or expert)
+    are scaled by 1/sqrt(2 · n_layers), as a decoder-only model or an encoder has that many of them (Radford et al.
+    2019, §2.3). Embeddings have variance 1/C, so that tied logits start near variance 1; those of n-grams start at
+    zero.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):

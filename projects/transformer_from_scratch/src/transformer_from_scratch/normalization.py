@@ -8,7 +8,8 @@ from transformer_from_scratch.config import NormName
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """Shift and scale each vector of (..., C) to mean 0 and variance 1, then apply weight and bias (Ba et al. 2016, §3).
+    """Shift and scale each vector of (..., C) to mean 0 and variance 1, then apply weight and bias (Ba et al. 2016,
+    §3).
 
     The variance is the mean of squared differences (divided by C, not C - 1), and is never taken as E[x²] - E[x]²:
     that difference loses all its digits where a vector is nearly constant. `eps` stands inside the root. 16-bit vectors

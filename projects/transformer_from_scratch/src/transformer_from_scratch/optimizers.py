@@ -1,8 +1,8 @@
 """Optimisers and learning-rate schedules: AdamW for vectors and embeddings, Muon for hidden matrices.
 
-Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") replaces the momentum of each hidden
-weight matrix by the nearest orthogonal matrix, so that every direction of the update has the same size. It is written by
-hand here; AdamW (Loshchilov & Hutter 2019) is PyTorch's own.
+Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") replaces the momentum of each
+hidden weight matrix by the nearest orthogonal matrix, so that every direction of the update has the same size. It is
+written by hand here; AdamW (Loshchilov & Hutter 2019) is PyTorch's own.
 """
 
 import math
@@ -15,12 +15,13 @@ from transformer_from_scratch.config import TrainerConfig
 
 Coefficients = tuple[float, float, float]
 
-# One quintic, five times (Jordan et al. 2024): steep at zero, so that small singular values grow in few steps, at the price
-# of ending within [0.7, 1.2] instead of at 1 exactly, which training does not notice.
+# One quintic, five times (Jordan et al. 2024): steep at zero, so that small singular values grow in few steps, at the
+# price of ending within [0.7, 1.2] instead of at 1 exactly, which training does not notice.
 NEWTON_SCHULZ: tuple[Coefficients, ...] = ((3.4445, -4.7750, 2.0315),) * 5
 
-# The best polynomial for each step given those before it (Amsel et al. 2025, "The Polar Express", §4). Three of them leave
-# values between 0.2 and 1.9, rougher than the above, and were measured to train as well for two thirds of the products.
+# The best polynomial for each step given those before it (Amsel et al. 2025, "The Polar Express", §4). Three of them
+# leave values between 0.2 and 1.9, rougher than the above, and were measured to train as well for two thirds of the
+# products.
 POLAR_EXPRESS: tuple[Coefficients, ...] = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -31,8 +32,8 @@ POLAR_EXPRESS: tuple[Coefficients, ...] = (
 def orthogonalize(matrices: Tensor, polynomials: Sequence[Coefficients] = NEWTON_SCHULZ) -> Tensor:
     """U Vᵀ of the singular value decomposition U S Vᵀ of each (..., M, N) matrix, approximately.
 
-    Each odd polynomial p(X) = aX + b(XXᵀ)X + c(XXᵀ)²X moves every singular value towards 1 and needs matrix products only
-    (Jordan et al. 2024; Bernstein & Newhouse 2024).
+    Each odd polynomial p(X) = aX + b(XXᵀ)X + c(XXᵀ)²X moves every singular value towards 1 and needs matrix products
+    only (Jordan et al. 2024; Bernstein & Newhouse 2024).
 
     Args:
         matrices: (..., M, N).
@@ -74,9 +75,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.dim() != 2:
-                    raise ValueError(
-                        f"Muon takes matrices, not a parameter of shape {tuple(parameter.shape)}"
-                    )
+                    raise ValueError(f"Muon takes matrices, not a parameter of shape {tuple(parameter.shape)}")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -161,8 +160,8 @@ def build_optimizers(model: nn.Module, config: TrainerConfig) -> list[torch.opti
 def learning_rate_factor(step: int, config: TrainerConfig) -> float:
     """Share of the peak learning rate in step 0 … steps-1.
 
-    A linear warm-up, then `cosine` to `final_lr_share` (Loshchilov & Hutter 2017), or `wsd`: stable, then a linear decay
-    over the last `decay_share` of all steps (Hu et al. 2024, "MiniCPM", §4), or `constant`.
+    A linear warm-up, then `cosine` to `final_lr_share` (Loshchilov & Hutter 2017), or `wsd`: stable, then a linear
+    decay over the last `decay_share` of all steps (Hu et al. 2024, "MiniCPM", §4), or `constant`.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

@@ -3,13 +3,13 @@
 A Transformer without positions sees a *set* of tokens. Position can enter at three places, and each encoding here uses
 exactly one of them; the other two stay the identity of the base class:
 
-| encoding                                          | `embed`: added to the   | `rotation`: turns       | `bias`: added to the |
-|                                                   | token embeddings        | queries and keys        | attention scores     |
-|---------------------------------------------------|-------------------------|-------------------------|----------------------|
-| sinusoidal (Vaswani et al. 2017, §3.5)            | fixed waves             |                         |                      |
-| learned (Gehring et al. 2017; GPT-2, BERT)        | a trained table         |                         |                      |
-| rotary (Su et al. 2021, "RoFormer", §3.2)         |                         | by position × frequency |                      |
-| ALiBi (Press et al. 2022, "Train Short, Test Long")|                        |                         | -slope × distance    |
+| encoding                                           | `embed`: added to     | `rotation`: turns     | `bias`: added  |
+|                                                    | the token embeddings  | queries and keys      | to the scores  |
+|----------------------------------------------------|-----------------------|-----------------------|----------------|
+| sinusoidal (Vaswani et al. 2017, §3.5)             | fixed waves           |                       |                |
+| learned (Gehring et al. 2017; GPT-2, BERT)         | a trained table       |                       |                |
+| rotary (Su et al. 2021, "RoFormer", §3.2)          |                       | position × frequency  |                |
+| ALiBi (Press et al. 2022, "Train Short, Test Long")|                       |                       | -slope × steps |
 
 Shapes: B batch, T tokens, H heads, D head width, C model width. Positions are integers, (T,) or (B, T).
 """
@@ -33,7 +33,8 @@ class PositionalEncoding(nn.Module):
         return embeddings
 
     def rotation(self, positions: Tensor) -> Tensor | None:
-        """How to `rotate` queries and keys: (T, D // 2) or (B, 1, T, D // 2) complex numbers, or None for not at all."""
+        """How to `rotate` queries and keys: (T, D // 2) or (B, 1, T, D // 2) complex numbers, or None for not at
+        all."""
         return None
 
     def bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:
@@ -122,9 +123,7 @@ class RotaryPosition(PositionalEncoding):
     def __init__(self, head_width: int, max_positions: int, base: float = 10_000.0) -> None:
         super().__init__()
         self.max_positions = max_positions
-        angles = torch.outer(
-            torch.arange(max_positions, dtype=torch.float64), rotary_frequencies(head_width, base)
-        )
+        angles = torch.outer(torch.arange(max_positions, dtype=torch.float64), rotary_frequencies(head_width, base))
         # Stored as (cos, sin) because a module's .to(dtype) leaves complex buffers alone or breaks them.
         turns = torch.stack((angles.cos(), angles.sin()), dim=-1).float()  # (max_positions, D // 2, 2)
         self.register_buffer("turns", turns, persistent=False)
@@ -157,9 +156,7 @@ class ALiBiPosition(PositionalEncoding):
         self.register_buffer("slopes", alibi_slopes(n_heads), persistent=False)
 
     def bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        distance = (
-            query_positions[..., :, None] - key_positions[..., None, :]
-        ).abs()  # (Tq, Tk) or (B, Tq, Tk)
+        distance = (query_positions[..., :, None] - key_positions[..., None, :]).abs()  # (Tq, Tk) or (B, Tq, Tk)
         return -self.slopes[:, None, None] * distance[..., None, :, :]  # (H, Tq, Tk) or (B, H, Tq, Tk)
 
 

@@ -85,7 +85,8 @@ def check_batch(config: TrainerConfig, processes: Processes) -> None:
 
 
 def shard(model: nn.Module, config: TrainerConfig, processes: Processes) -> None:
-    """Cut the weights into shards, in place, block by block, if the config asks for it and there are several processes."""
+    """Cut the weights into shards, in place, block by block, if the config asks for it and there are several
+    processes."""
     if processes.count > 1 and config.parallel == "fsdp":
         from torch.distributed.fsdp import fully_shard
 
@@ -96,7 +97,8 @@ def shard(model: nn.Module, config: TrainerConfig, processes: Processes) -> None
 
 
 def replicate(module: nn.Module, config: TrainerConfig, processes: Processes) -> nn.Module:
-    """The module whose backward pass averages gradients over the processes; itself when there is but one, or under FSDP."""
+    """The module whose backward pass averages gradients over the processes; itself when there is but one, or under
+    FSDP."""
     if processes.count == 1 or config.parallel == "fsdp":
         return module
     from torch.nn.parallel import DistributedDataParallel

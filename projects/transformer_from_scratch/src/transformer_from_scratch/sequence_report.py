@@ -208,8 +208,8 @@ def short_pair(pairs: Sequence[Pair], task: SequenceTask) -> Pair:
 def facts(task: SequenceTask, pairs: SequencePairs, run: Run) -> dict[str, object]:
     """The small print of both reports."""
     return {
-        "pairs": f"{len(task.train):,} to train on, {len(task.validation):,} for validation, {len(pairs.test):,} to test "
-        "on",
+        "pairs": f"{len(task.train):,} to train on, {len(task.validation):,} for validation, "
+        f"{len(pairs.test):,} to test on",
         "data": pairs.origin,
         "vocabulary": f"{task.tokenizer.vocab_size:,} tokens",
         "seed": run.seed,

@@ -55,8 +55,8 @@ def hide_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Choose tokens to guess, and hide most of them (Devlin et al. 2019, §3.1 and appendix A.1).
 
-    Of the chosen, `config.masked` become <mask>, `config.replaced` a random token, and the rest stay: so the model cannot
-    trust any token that it sees, also where none is masked.
+    Of the chosen, `config.masked` become <mask>, `config.replaced` a random token, and the rest stay: so the model
+    cannot trust any token that it sees, also where none is masked.
 
     Args:
         tokens: (B, T).
@@ -91,9 +91,7 @@ class MaskedLMTask:
     def hide(self, tokens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(B, T) tokens -> (B, T) shown tokens and (B, T) targets."""
         first_ordinary = len(self.tokenizer.special_tokens)
-        return hide_tokens(
-            tokens, self.mask_id, first_ordinary, self.tokenizer.vocab_size, self.masking, generator
-        )
+        return hide_tokens(tokens, self.mask_id, first_ordinary, self.tokenizer.vocab_size, self.masking, generator)
 
     def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """(B, T) shown tokens and targets of this step."""
@@ -122,9 +120,7 @@ class MaskedLMTask:
             for start in range(0, len(shown), self.batch_size):
                 target = targets[start : start + self.batch_size].to(device)
                 logits = model(shown[start : start + self.batch_size].to(device)).float()  # (B, T, V)
-                losses = F.cross_entropy(
-                    logits.transpose(1, 2), target, ignore_index=IGNORED, reduction="none"
-                )
+                losses = F.cross_entropy(logits.transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
                 hits = (logits.argmax(dim=-1) == target).sum(dim=1)
                 rows.append(torch.stack((losses.sum(dim=1), hits, (target != IGNORED).sum(dim=1)), dim=1))
         sums = torch.cat(rows).double().cpu().numpy()  # (windows, 3)

@@ -1,15 +1,15 @@
 """The training loop, the same for all three models.
 
-What is trained on comes in as a `Task`; the loop knows nothing of text. Every random draw of a step depends on the run's
-seed and the step's number alone (`corpus.random_seed`), so a resumed run continues bit for bit.
+What is trained on comes in as a `Task`; the loop knows nothing of text. Every random draw of a step depends on the
+run's seed and the step's number alone (`corpus.random_seed`), so a resumed run continues bit for bit.
 """
 
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from roadmap_shared.errors import UserError
 from roadmap_shared.progress import progress
 from roadmap_shared.runs import Run
-from transformer_from_scratch.checkpoints import newest_training_state, save_training_state, unsharded
+from transformer_from_scratch.checkpoints import newest_training_state, save_training_state, unsharded, whole
 from transformer_from_scratch.config import TrainerConfig
 from transformer_from_scratch.corpus import random_seed
 from transformer_from_scratch.models import IGNORED
@@ -27,6 +27,7 @@ from transformer_from_scratch.processes import Processes, check_batch, replicate
 from transformer_from_scratch.tokenizers import Tokenizer
 
 Batch = tuple[Tensor, ...]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Task(Protocol):
@@ -35,7 +36,8 @@ class Task(Protocol):
     tokenizer: Tokenizer
 
     def batch(self, step: int, batch_size: int) -> Batch:
-        """Tensors whose first dimension is the batch; the last tensor holds the targets, `IGNORED` where there is none."""
+        """Tensors whose first dimension is the batch; the last tensor holds the targets, `IGNORED` where there is
+        none."""
         ...
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float) -> Tensor:
@@ -60,12 +62,12 @@ class StepLoss(nn.Module):
             return self.task.loss(self.model, batch, self.config.label_smoothing)
 
 
-def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, processes: Processes) -> nn.Module:
+def train(model: Model, task: Task, config: TrainerConfig, run: Run, processes: Processes) -> Model:
     """Train `model` in place for `config.steps` steps, from the newest checkpoint if the run is resumed.
 
     Logs `loss`, `lr`, `grad_norm` and `tokens_per_second` each step and the task's validation figures when due; leaves
-    checkpoints in the run folder. Ctrl-C finishes the step, leaves a checkpoint and raises KeyboardInterrupt. Returns the
-    model, which FSDP had cut up, whole again.
+    checkpoints in the run folder. Ctrl-C finishes the step, leaves a checkpoint and raises KeyboardInterrupt. Returns
+    the model, which FSDP had cut up, whole again.
 
     Raises:
         UserError: the loss is not a number any more, or a setting does not fit the processes.
@@ -108,7 +110,7 @@ def train(model: nn.Module, task: Task, config: TrainerConfig, run: Run, process
 
 
 def accumulate_gradients(
-    compiled: nn.Module, step_loss: nn.Module, batch: Batch, config: TrainerConfig, processes: Processes
+    compiled: Callable[..., Tensor], step_loss: nn.Module, batch: Batch, config: TrainerConfig, processes: Processes
 ) -> float:
     """Gradients of the mean loss over the whole batch, left in the parameters; returns that loss.
 
@@ -144,8 +146,7 @@ def gradients_stay_here(step_loss: nn.Module) -> AbstractContextManager[None]:
 def clip_gradients(model: nn.Module, longest: float) -> float:
     """Scale all gradients down together if their joint norm exceeds `longest` (0: never); returns the norm before."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), longest if longest > 0 else math.inf)
-    full = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # sharded under FSDP
-    return full.item()
+    return whole(norm).item()
 
 
 def check_finite(loss: float, step: int) -> None:

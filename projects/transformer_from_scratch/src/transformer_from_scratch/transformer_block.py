@@ -1,7 +1,7 @@
 """A Transformer block: attention and feed-forward, each with a residual connection and a normalisation.
 
-`pre`-norm (x + f(norm(x)); GPT-2 §2.3, Xiong et al. 2020) trains stably and is the default; `post`-norm (norm(x + f(x));
-Vaswani et al. 2017, §3.1, and BERT) is the original, and needs a warm-up.
+`pre`-norm (x + f(norm(x)); GPT-2 §2.3, Xiong et al. 2020) trains stably and is the default; `post`-norm (norm(x +
+f(x)); Vaswani et al. 2017, §3.1, and BERT) is the original, and needs a warm-up.
 """
 
 import torch.nn.functional as F
@@ -82,9 +82,7 @@ class TransformerBlock(nn.Module):
         x = residual.leave(x, attended)
         if self.cross_attention is not None and self.cross_residual is not None:
             residual = self.cross_residual
-            attended, _ = self.cross_attention(
-                residual.enter(x), memory=memory, mask=memory_mask, cache=memory_cache
-            )
+            attended, _ = self.cross_attention(residual.enter(x), memory=memory, mask=memory_mask, cache=memory_cache)
             x = residual.leave(x, attended)
         residual = self.feed_forward_residual
         x = residual.leave(x, self.feed_forward(residual.enter(x)))
@@ -115,6 +113,4 @@ def build_feed_forward(config: ModelConfig) -> FeedForward | MixtureOfExperts:
             bias=config.bias,
             dropout=config.dropout,
         )
-    return FeedForward(
-        config.d_model, config.d_hidden, config.activation, bias=config.bias, dropout=config.dropout
-    )
+    return FeedForward(config.d_model, config.d_hidden, config.activation, bias=config.bias, dropout=config.dropout)

@@ -71,9 +71,7 @@ def parse_config(
         about = f"{description}\n\n--config NAME|FILE: start from a shipped config or a YAML file{now}."
         parsing.print_help(config_class, from_file, prog=prog, description=about, file_name=file_name)
         raise SystemExit(0)
-    config = parsing.parse(
-        config_class, from_file, rest, prog=prog, description=description, file_name=file_name
-    )
+    config = parsing.parse(config_class, from_file, rest, prog=prog, description=description, file_name=file_name)
     # Not a field: where a config came from is no part of what it says, and two equal configs stay equal.
     object.__setattr__(config, "_config_source", name)
     return config

@@ -40,9 +40,7 @@ def find_config(chosen: str, shipped: Traversable | Path) -> tuple[Traversable |
         raise UserError(f"--config {chosen}: is a folder, not a YAML file")
     if not path.exists():
         hint = did_you_mean(chosen, names)
-        known = (
-            f"The shipped configs are: {', '.join(names)}." if names else "No config is shipped: give a path."
-        )
+        known = f"The shipped configs are: {', '.join(names)}." if names else "No config is shipped: give a path."
         raise UserError(f"--config {chosen}: no such file. {f'{hint} ' if hint else ''}{known}")
     return path, chosen
 
@@ -124,9 +122,7 @@ def _flatten(
     for key, node in section.value:
         name = f"{prefix}{key.value if isinstance(key, yaml.ScalarNode) else '?'}"
         if name in seen:
-            raise UserError(
-                f"{file_name}, line {key.start_mark.line + 1}: '{name}' is set twice: keep one of them"
-            )
+            raise UserError(f"{file_name}, line {key.start_mark.line + 1}: '{name}' is set twice: keep one of them")
         seen.add(name)
         if name in settings:
             yield name, _texts(node, settings[name], file_name)
@@ -148,9 +144,7 @@ def _texts(node: yaml.Node, setting: Setting, file_name: str) -> list[str]:
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     scalars = [item for item in items if isinstance(item, yaml.ScalarNode)]
     if len(scalars) < len(items):
-        raise UserError(
-            f"{file_name}: '{setting.name}' holds a list within a list; expected {setting.expected}"
-        )
+        raise UserError(f"{file_name}: '{setting.name}' holds a list within a list; expected {setting.expected}")
     return [_text(scalar, setting, file_name) for scalar in scalars]
 
 

@@ -155,9 +155,7 @@ def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
     """
     runs = _checked_items(values, "values")
     if runs.ndim != 1 or len(runs) < 2:
-        raise ValueError(
-            f"the spread over runs needs at least two values in one dimension, got shape {runs.shape}"
-        )
+        raise ValueError(f"the spread over runs needs at least two values in one dimension, got shape {runs.shape}")
     return float(runs.mean()), float(runs.std(ddof=1))
 
 
@@ -179,13 +177,9 @@ def _percentiles(scores: FloatArray, confidence: float) -> tuple[float, float]:
 def _checked_items(values: ArrayLike, name: str) -> FloatArray:
     items = np.asarray(values, dtype=np.float64)
     if items.ndim not in (1, 2) or items.size == 0:
-        raise ValueError(
-            f"{name} must hold at least one item in one or two dimensions, got shape {items.shape}"
-        )
+        raise ValueError(f"{name} must hold at least one item in one or two dimensions, got shape {items.shape}")
     if not np.isfinite(items).all():
-        raise ValueError(
-            f"{name} holds NaN or infinity at item {int(np.argwhere(~np.isfinite(items))[0][0])}"
-        )
+        raise ValueError(f"{name} holds NaN or infinity at item {int(np.argwhere(~np.isfinite(items))[0][0])}")
     return items
 
 
@@ -193,8 +187,7 @@ def _checked_pair(a: ArrayLike, b: ArrayLike, name_a: str, name_b: str) -> tuple
     first, second = _checked_items(a, name_a), _checked_items(b, name_b)
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(
-            f"{name_a} and {name_b} must be two lists of the same length, "
-            f"got shapes {first.shape} and {second.shape}"
+            f"{name_a} and {name_b} must be two lists of the same length, got shapes {first.shape} and {second.shape}"
         )
     return first, second
 

@@ -52,6 +52,4 @@ def _check_lengths(predictions: Sequence[str], references: Sequence[str]) -> Non
     if isinstance(predictions, str) or isinstance(references, str):
         raise ValueError("predictions and references must be lists of strings, not one string")
     if len(predictions) != len(references) or not predictions:
-        raise ValueError(
-            f"one prediction per reference and at least one: got {len(predictions)} and {len(references)}"
-        )
+        raise ValueError(f"one prediction per reference and at least one: got {len(predictions)} and {len(references)}")

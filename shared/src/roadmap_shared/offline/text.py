@@ -95,9 +95,7 @@ def standard_library_functions() -> tuple[SourceFunction, ...]:
 
 def _source_files(folder: Path) -> list[Path]:
     """Python files below the folder, in the order of their dotted module names."""
-    paths = (
-        path for path in folder.rglob("*.py") if not _SKIPPED_FOLDERS & set(path.relative_to(folder).parts)
-    )
+    paths = (path for path in folder.rglob("*.py") if not _SKIPPED_FOLDERS & set(path.relative_to(folder).parts))
     return sorted(paths, key=lambda path: path.relative_to(folder).with_suffix("").parts)
 
 
@@ -107,9 +105,7 @@ def _functions_of_file(path: Path, folder: Path) -> Iterator[SourceFunction]:
         with tokenize.open(path) as file:  # honours the file's coding line
             source = file.read()
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", SyntaxWarning
-            )  # invalid escapes in old modules are not ours to mend
+            warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in old modules are not ours to mend
             warnings.simplefilter("ignore", DeprecationWarning)
             tree = ast.parse(source)
     except (OSError, SyntaxError, ValueError):

@@ -67,9 +67,7 @@ class Table:
             raise ValueError(f"table headings must differ, got {list(self.columns)}")
         for index, row in enumerate(self.rows):
             if len(row) != len(self.columns):
-                raise ValueError(
-                    f"row {index} has {len(row)} cells for {len(self.columns)} columns: {list(row)}"
-                )
+                raise ValueError(f"row {index} has {len(row)} cells for {len(self.columns)} columns: {list(row)}")
         for heading in [*self.highlight_best, *self.formats]:
             if heading not in self.columns:
                 raise ValueError(f"no column {heading!r} among {list(self.columns)}")

@@ -64,9 +64,7 @@ _STYLE: dict[Any, Any] = {
 
 _PIXELS_PER_POINT = 4 / 3
 _SVG_SIZE = re.compile(r'\bwidth="([\d.]+)pt" height="[\d.]+pt"')
-_SVG_LEFT_OUT = re.compile(
-    r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style[^>]*>.*?</style>\s*</defs>", re.DOTALL
-)
+_SVG_LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style[^>]*>.*?</style>\s*</defs>", re.DOTALL)
 _SVG_FONTS = re.compile(r"(font-family: |font: [^;\"']*px )'DejaVu Sans'[^;\"]*")
 _SVG_IDS = re.compile(r'\bid="|href="#|url\(#')
 _TAG = re.compile(r"<[^>]*>")

@@ -21,9 +21,7 @@ def format_interval(interval: Interval) -> tuple[str, str]:
     decimals = _decimals(interval.estimate)
     if 0 < width < math.inf:
         decimals = min(max(1 - math.floor(math.log10(width)), 0), 6)
-    estimate, low, high = (
-        _format_float(v, decimals) for v in (interval.estimate, interval.low, interval.high)
-    )
+    estimate, low, high = (_format_float(v, decimals) for v in (interval.estimate, interval.low, interval.high))
     return estimate, f"{low} to {high}"
 
 

@@ -64,9 +64,7 @@ def render_gallery(root: Path) -> str:
     summary that cannot be read says why, and the page is made all the same.
     """
     cards = [_card(root, number, project) for number, project in enumerate(_PROJECTS, start=1)]
-    return template("gallery.html.j2").render(
-        cards=cards, n_run=sum(card["status"] == "run" for card in cards)
-    )
+    return template("gallery.html.j2").render(cards=cards, n_run=sum(card["status"] == "run" for card in cards))
 
 
 def _card(root: Path, number: int, project: _Project) -> dict[str, Any]:

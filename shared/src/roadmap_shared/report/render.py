@@ -108,9 +108,7 @@ def key_figure_view(figure: blocks.KeyFigure) -> View:
 
 def _table_view(table: blocks.Table) -> View:
     columns = [
-        _column_view(
-            [row[i] for row in table.rows], table.formats.get(heading), table.highlight_best.get(heading)
-        )
+        _column_view([row[i] for row in table.rows], table.formats.get(heading), table.highlight_best.get(heading))
         for i, heading in enumerate(table.columns)
     ]
     headings = [
@@ -131,9 +129,7 @@ def _column_view(cells: Sequence[Cell], spec: str | None, best: str | None) -> l
     target = {"min": min, "max": max}[best](known) if best and known else None
     return [
         {
-            "text": next(texts)
-            if isinstance(cell, int | float) and not isinstance(cell, bool)
-            else _cell_text(cell),
+            "text": next(texts) if isinstance(cell, int | float) and not isinstance(cell, bool) else _cell_text(cell),
             "range": format_interval(cell)[1] if isinstance(cell, Interval) else "",
             "numeric": isinstance(cell, int | float | Interval) and not isinstance(cell, bool),
             "best": target is not None and size == target,
@@ -158,9 +154,7 @@ def _cell_text(cell: str | bool | Interval | None) -> str:
 
 
 def _fact(value: object) -> str:
-    return (
-        format_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-    )
+    return format_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _figure_view(figure: blocks.Figure, number: int) -> View:

@@ -24,9 +24,7 @@ class WandbTracker:
 
     def __init__(self, folder: Path, experiment: str) -> None:
         self._wandb = _import("wandb", extra="wandb")
-        mode = (
-            None if "WANDB_MODE" in os.environ else "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        )
+        mode = None if "WANDB_MODE" in os.environ else "online" if os.environ.get("WANDB_API_KEY") else "offline"
         settings = self._wandb.Settings(console="off", silent=True)
         self._run = self._wandb.init(
             project=experiment, name=folder.name, dir=str(folder), mode=mode, settings=settings
@@ -116,9 +114,7 @@ class TensorboardTracker:
 
     def log_metrics(self, step: int, metrics: dict[str, Any]) -> None:
         """Log each metric as a scalar."""
-        self._write(
-            [self._summary.Value(tag=name, simple_value=value) for name, value in metrics.items()], step=step
-        )
+        self._write([self._summary.Value(tag=name, simple_value=value) for name, value in metrics.items()], step=step)
 
     def log_figure(self, name: str, path: Path) -> None:
         """Log a PNG as an image; TensorBoard shows no other format."""
@@ -137,9 +133,7 @@ class TensorboardTracker:
         self._writer.close()
 
     def _write(self, values: list[Any], step: int) -> None:
-        self._writer.add_event(
-            self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
-        )
+        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
 
 
 def _import(module: str, extra: str) -> Any:

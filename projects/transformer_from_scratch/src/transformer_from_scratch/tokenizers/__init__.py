@@ -56,13 +56,9 @@ def train(
         return CharacterTokenizer.train(text, vocab_size, special_tokens)
     subword = {"bpe": ByteBPETokenizer, "wordpiece": WordPieceTokenizer}.get(kind)
     if subword is None:
-        raise UserError(
-            f"unknown tokenizer kind {kind!r}: choose one of {', '.join(get_args(TokenizerKind))}"
-        )
+        raise UserError(f"unknown tokenizer kind {kind!r}: choose one of {', '.join(get_args(TokenizerKind))}")
     if vocab_size is None:
-        raise UserError(
-            f"a {kind} tokenizer needs a vocab_size: give the number of tokens it may have, such as 1000"
-        )
+        raise UserError(f"a {kind} tokenizer needs a vocab_size: give the number of tokens it may have, such as 1000")
     return subword.train(text, vocab_size, special_tokens)
 
 

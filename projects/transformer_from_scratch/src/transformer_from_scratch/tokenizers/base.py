@@ -58,9 +58,7 @@ class Tokenizer(ABC):
         """Id of the special token `name`. Raises UserError if the tokenizer was trained without it."""
         if name not in self.special_tokens:
             known = ", ".join(self.special_tokens) or "none"
-            raise UserError(
-                f"the tokenizer has no special token {name!r} (it has: {known}); train it with one"
-            )
+            raise UserError(f"the tokenizer has no special token {name!r} (it has: {known}); train it with one")
         return self.special_tokens.index(name)
 
     def decode(self, ids: Iterable[int]) -> str:
