@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_from_scratch.config import DateDataConfig
-from transformer_from_scratch.date_data import FORMS, alphabet, generate_dates, split_days, write
+from transformer_from_scratch.date_data import FORMS, alphabet, english_suffix, generate_dates, split_days, write
 from transformer_from_scratch.train_dates import parse_common
 
 MONTH_BEGINNINGS = {
@@ -131,6 +131,19 @@ def test_each_form_writes_every_day_of_a_leap_year(form: str) -> None:
 def test_the_parser_of_this_test_sees_a_wrong_weekday() -> None:
     with pytest.raises(AssertionError, match="wrong weekday"):
         read_date("Friday, 4 March 1999")
+
+
+def test_every_generated_pair_is_read_back() -> None:
+    """Two digits of a year are written only for the hundred years in which they have a meaning."""
+    pairs = generate_dates(DateDataConfig(n_train=8000), seed=5).pairs
+    assert [source for source, iso in pairs.train if read_date(source).isoformat() != iso] == []
+
+
+def test_english_ordinals() -> None:
+    numbers = [1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 30, 31]
+    assert " ".join(f"{number}{english_suffix(number)}" for number in numbers) == (
+        "1st 2nd 3rd 4th 10th 11th 12th 13th 14th 20th 21st 22nd 23rd 24th 30th 31st"
+    )
 
 
 def test_no_test_date_is_trained_or_validated_on_in_any_form() -> None:

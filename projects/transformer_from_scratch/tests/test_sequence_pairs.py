@@ -15,8 +15,8 @@ from transformer_from_scratch.sequence_pairs import (
     EncodedPair,
     LengthBuckets,
     collate,
+    encode_fitting,
     encode_pair,
-    encode_pairs,
     hold_out,
 )
 from transformer_from_scratch.tokenizers import CharacterTokenizer
@@ -42,11 +42,17 @@ def test_a_pair_ends_its_source_and_frames_its_target(tokenizer: CharacterTokeni
     assert targets.tolist() == [[c, a, b, eos], [c, eos, IGNORED, IGNORED]]
 
 
-def test_pairs_longer_than_the_context_are_counted(tokenizer: CharacterTokenizer) -> None:
+def test_pairs_beyond_the_context_are_left_out_and_said(
+    tokenizer: CharacterTokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [("aaa", "b"), ("aaaa", "b"), ("a", "bbb"), ("a", "bbbb")]
-    fitting, n_too_long = encode_pairs(pairs, tokenizer, context=4)
+    fitting = encode_fitting(pairs, "training", tokenizer, context=4)
     assert fitting == [encode_pair(pairs[0], tokenizer), encode_pair(pairs[2], tokenizer)]
-    assert n_too_long == 2
+    assert capsys.readouterr().err == "2 of 4 training pairs are longer than --model.context 4 tokens and left out\n"
+    with pytest.raises(UserError, match=r"^--model.context 3: not one of the 4 test pairs is that short; raise it$"):
+        encode_fitting(pairs, "test", tokenizer, context=3)
+    encode_fitting(pairs, "training", tokenizer, context=5)
+    assert capsys.readouterr().err == ""
 
 
 @given(

@@ -374,7 +374,7 @@ class SequenceEvaluation:
 class DateDataConfig:
     """Written dates, generated."""
 
-    n_train: int = 60_000
+    n_train: int = 100_000
     """Written dates to train on, drawn anew from the training dates and the forms."""
 
     n_validation: int = 500
@@ -386,7 +386,7 @@ class DateDataConfig:
     held_out_share: float = 0.1
     """Share of the 73,049 dates from 1900 to 2099 that is tested on; half as many again are for validation."""
 
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     """Sequences × length of the longest source or target that a step's batch holds at most. The number of its
     sequences is a multiple of --trainer.batch_size."""
 
@@ -557,9 +557,6 @@ class GenerateConfig(SamplingConfig):
 
     stop: str | None = None
     """Text at which a continuation ends; it is left out. None: at the length, or at the model's end token."""
-
-    stream: bool = True
-    """Print each token as soon as it is made."""
 
     seed: int = 1337
     """Seeds the draws; at least 0."""

@@ -104,7 +104,7 @@ class DateData:
 
 
 @dataclass(frozen=True)
-class TestedDate:
+class DateResult:
     """A written test date, its ISO form, and what the model and the baseline made of it."""
 
     form: str

@@ -1,13 +1,11 @@
 """Parallel text for translation: read sentence pairs from files, hold parts of them out."""
 
-import sys
 from pathlib import Path
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.ranks import is_main_process
 from transformer_from_scratch.config import ParallelTextConfig
 from transformer_from_scratch.corpus import read_text_file
-from transformer_from_scratch.sequence_pairs import Pair, SequencePairs, hold_out
+from transformer_from_scratch.sequence_pairs import Pair, SequencePairs, hold_out, say
 
 
 def load_parallel_text(config: ParallelTextConfig, seed: int) -> SequencePairs:
@@ -54,8 +52,8 @@ def read_pairs(path: Path | None, source: Path | None, target: Path | None) -> l
     else:
         return []
     place = path or source
-    whole = [(source.strip(), target.strip()) for source, target in pairs]
-    whole = [pair for pair in whole if all(pair)]
+    stripped = [(left.strip(), right.strip()) for left, right in pairs]
+    whole = [pair for pair in stripped if all(pair)]
     if not whole:
         raise UserError(f"{place}: no sentence pair in it: every line is empty on one side")
     if len(whole) < len(pairs):
@@ -95,8 +93,7 @@ def read_aligned(source: Path, target: Path) -> list[Pair]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file. Only newlines end one: a U+2028 within a sentence must not shift all that follows."""
-    text = read_text_file(path).replace("\r\n", "\n")
-    return text.removesuffix("\n").split("\n")
+    return read_text_file(path).removesuffix("\n").split("\n")
 
 
 def say_overlap(train: list[Pair], test: list[Pair]) -> None:
@@ -105,9 +102,3 @@ def say_overlap(train: list[Pair], test: list[Pair]) -> None:
     n_known = sum(source in known for source, _ in test)
     if n_known:
         say(f"{n_known} of {len(test)} test sentences also stand among the training sentences")
-
-
-def say(line: str) -> None:
-    """Print a line to stderr, once for all processes."""
-    if is_main_process():
-        print(line, file=sys.stderr)

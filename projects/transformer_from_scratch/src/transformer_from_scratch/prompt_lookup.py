@@ -47,7 +47,7 @@ def generate_by_lookup(
     *,
     max_new_tokens: int,
     end_token: int | None = None,
-    n_match: int = 3,
+    n_match: int = 2,
     n_guessed: int = 10,
 ) -> list[int]:
     """The tokens that greedy `generate` makes of one prompt, a guess of several checked in each pass.

@@ -10,27 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roadmap_shared.errors import UserError
 from roadmap_shared.progress import progress
 from transformer_from_scratch.attention import MultiHeadAttention
 from transformer_from_scratch.config import DatesConfig, ModelConfig, SequenceEvaluation, TranslationConfig
 from transformer_from_scratch.corpus import random_seed
 from transformer_from_scratch.evaluation import evaluating
 from transformer_from_scratch.models import IGNORED, EncoderDecoder
-from transformer_from_scratch.parallel_text import say
 from transformer_from_scratch.sequence_pairs import (
     BOS,
     EOS,
     PAD,
-    EncodedPair,
     LengthBuckets,
     Pair,
     SequencePairs,
     collate,
+    encode_fitting,
     encode_pair,
-    encode_pairs,
     encode_source,
     pad_sources,
+    say,
 )
 from transformer_from_scratch.tokenizers import Tokenizer
 from transformer_from_scratch.translate import translate_beam, translate_greedy
@@ -47,8 +45,8 @@ class SequenceTask:
 
     def __init__(self, pairs: SequencePairs, tokenizer: Tokenizer, config: SequenceConfig, seed: int) -> None:
         self.tokenizer, self.pad_id = tokenizer, tokenizer.special_id(PAD)
-        self.train = fitting(pairs.train, "training", tokenizer, config.model.context)
-        self.validation = fitting(pairs.validation, "validation", tokenizer, config.model.context)
+        self.train = encode_fitting(pairs.train, "training", tokenizer, config.model.context)
+        self.validation = encode_fitting(pairs.validation, "validation", tokenizer, config.model.context)
         self.validation.sort(key=lambda pair: pair.length)
         self.evaluation_batch = config.evaluation.batch_size
         self.buckets = LengthBuckets([pair.length for pair in self.train], config.data.batch_tokens, seed)
@@ -74,20 +72,6 @@ class SequenceTask:
                 total += losses.item()
                 count += int((targets != IGNORED).sum())
         return {"val_loss": total / count}
-
-
-def fitting(pairs: Sequence[Pair], part: str, tokenizer: Tokenizer, context: int) -> list[EncodedPair]:
-    """The pairs that fit the context, as token ids; those that do not are counted on stderr.
-
-    Raises:
-        UserError: none fits.
-    """
-    encoded, n_too_long = encode_pairs(pairs, tokenizer, context)
-    if not encoded:
-        raise UserError(f"--model.context {context}: not one of the {n_too_long} {part} pairs is that short; raise it")
-    if n_too_long:
-        say(f"{n_too_long} of {len(pairs)} {part} pairs are longer than --model.context {context} tokens and left out")
-    return encoded
 
 
 def build_encoder_decoder(config: ModelConfig, vocab_size: int, seed: int) -> EncoderDecoder:

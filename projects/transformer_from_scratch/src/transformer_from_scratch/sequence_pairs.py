@@ -5,7 +5,8 @@ Shapes: B batch, S source tokens, T target tokens.
 
 import functools
 import random
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.ranks import is_main_process
 from transformer_from_scratch.corpus import random_seed
 from transformer_from_scratch.models import IGNORED
 from transformer_from_scratch.tokenizers import Tokenizer
@@ -31,7 +33,7 @@ class SequencePairs:
     validation: list[Pair]
     test: list[Pair]
     origin: str
-    """One sentence for the report."""
+    """Where they come from, for the report."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,23 @@ def encode_pair(pair: Pair, tokenizer: Tokenizer) -> EncodedPair:
     )
 
 
-def encode_pairs(pairs: Iterable[Pair], tokenizer: Tokenizer, context: int) -> tuple[list[EncodedPair], int]:
-    """The pairs that fit a context of so many tokens, as token ids, and how many do not fit."""
+def encode_fitting(pairs: Sequence[Pair], part: str, tokenizer: Tokenizer, context: int) -> list[EncodedPair]:
+    """The pairs that fit a context of so many tokens, as token ids; those that do not are counted on stderr.
+
+    Args:
+        part: what the pairs are for, in the message.
+
+    Raises:
+        UserError: none fits.
+    """
     encoded = [encode_pair(pair, tokenizer) for pair in pairs]
     fitting = [pair for pair in encoded if pair.length <= context]
-    return fitting, len(encoded) - len(fitting)
+    n_too_long = len(encoded) - len(fitting)
+    if not fitting:
+        raise UserError(f"--model.context {context}: not one of the {n_too_long} {part} pairs is that short; raise it")
+    if n_too_long:
+        say(f"{n_too_long} of {len(pairs)} {part} pairs are longer than --model.context {context} tokens and left out")
+    return fitting
 
 
 def hold_out(pairs: Sequence[Pair], shares: Sequence[float], seed: int) -> list[list[Pair]]:
@@ -121,7 +135,7 @@ def collate(pairs: Sequence[EncodedPair], pad_id: int) -> tuple[Tensor, Tensor, 
 
 
 class LengthBuckets:
-    """Which items stand together in a step's batch: such of like length, for little padding, in a bounded number.
+    """Which items stand together in a step's batch: items of like length, for little padding, within a token budget.
 
     An epoch shows every item once (a few of the shortest twice, where the number of items is not a multiple of
     `multiple`), in batches that differ from epoch to epoch among items of equal length and come in a new order each.
@@ -164,3 +178,9 @@ class LengthBuckets:
         generator = np.random.default_rng(random_seed(self.seed, epoch))
         by_length = np.lexsort((generator.random(len(items)), self.lengths[items]))
         return items[by_length], generator.permutation(len(borders) - 1)
+
+
+def say(line: str) -> None:
+    """Print a line to stderr, once for all processes."""
+    if is_main_process():
+        print(line, file=sys.stderr)

@@ -24,7 +24,7 @@ from roadmap_shared.runs import Run
 from transformer_from_scratch import figures
 from transformer_from_scratch.bleu import System
 from transformer_from_scratch.config import DatesConfig, TranslationConfig
-from transformer_from_scratch.date_data import EXAMPLE, FORMS, TestedDate, fields
+from transformer_from_scratch.date_data import EXAMPLE, FORMS, DateResult, fields
 from transformer_from_scratch.models import EncoderDecoder, count_parameters
 from transformer_from_scratch.seq2seq import SequenceTask, cross_attention_maps
 from transformer_from_scratch.sequence_pairs import Pair, SequencePairs
@@ -39,7 +39,7 @@ def dates_report(
     pairs: SequencePairs,
     config: DatesConfig,
     scores: Mapping[str, Any],
-    tested: Sequence[TestedDate],
+    tested: Sequence[DateResult],
     run: Run,
 ) -> str:
     """The whole page of `dates` as HTML; also saves each figure in the run folder."""
@@ -82,7 +82,7 @@ def dates_report(
         return render(report)
 
 
-def form_section(tested: Sequence[TestedDate]) -> Section:
+def form_section(tested: Sequence[DateResult]) -> Section:
     """Accuracy of model and baseline by written form, worst first."""
     rows = []
     for form in dict.fromkeys(item.form for item in tested):
@@ -105,7 +105,7 @@ def form_section(tested: Sequence[TestedDate]) -> Section:
     )
 
 
-def mistake_section(tested: Sequence[TestedDate], most: int) -> Section:
+def mistake_section(tested: Sequence[DateResult], most: int) -> Section:
     """Test dates that came out wrong, or some that came out right if none did."""
     wrong = [item for item in tested if item.model != item.expected]
     shown = (wrong or list(tested))[:most]

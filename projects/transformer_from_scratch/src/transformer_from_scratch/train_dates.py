@@ -11,7 +11,7 @@ from roadmap_shared.metrics import bootstrap_interval, exact_match
 from roadmap_shared.runs import start_run
 from transformer_from_scratch import tokenizers
 from transformer_from_scratch.config import DatesConfig
-from transformer_from_scratch.date_data import DateData, TestedDate, alphabet, generate_dates
+from transformer_from_scratch.date_data import DateData, DateResult, alphabet, generate_dates
 from transformer_from_scratch.processes import start_processes
 from transformer_from_scratch.seq2seq import SequenceTask, build_encoder_decoder, write_targets
 from transformer_from_scratch.sequence_pairs import SPECIAL_TOKENS
@@ -64,10 +64,10 @@ def run(config: DatesConfig) -> dict[str, Any]:
         return run.finish(scores, dates_report(model, task, data.pairs, config, scores, tested, run))
 
 
-def tested_dates(data: DateData, written: Sequence[str]) -> list[TestedDate]:
+def tested_dates(data: DateData, written: Sequence[str]) -> list[DateResult]:
     """The test pairs with what the model wrote and what the baseline finds."""
     return [
-        TestedDate(form, source, target, output, parse_common(source))
+        DateResult(form, source, target, output, parse_common(source))
         for form, (source, target), output in zip(data.test_forms, data.pairs.test, written, strict=True)
     ]
 
@@ -83,7 +83,7 @@ def parse_common(text: str) -> str:
     return ""
 
 
-def score(tested: Sequence[TestedDate], n_resamples: int) -> dict[str, Any]:
+def score(tested: Sequence[DateResult], n_resamples: int) -> dict[str, Any]:
     """Share of test dates that are exactly right, with its interval, beside that of the baseline."""
     expected = [item.expected for item in tested]
     exact = bootstrap_interval(exact_match([item.model for item in tested], expected), n_resamples=n_resamples)
