@@ -109,6 +109,21 @@ def test_both_languages_show_the_same_commands(chinese: Path) -> None:
     assert [shown.words for shown in shown_in(chinese)] == [shown.words for shown in shown_in(english)]
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_mistake_that_a_readme_shows_gets_the_answer_that_it_shows(name: str, tmp_path: Path) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n\$ transformer-from-scratch (.+)\n(.+)\n```$", text, re.MULTILINE)
+    command, answer = shown
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "transformer_from_scratch", *shlex.split(command)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (result.returncode, result.stderr.strip()) == (2, answer)
+
+
 def test_commands_are_found_in_a_document(tmp_path: Path) -> None:
     document = tmp_path / "README.md"
     document.write_text(
