@@ -53,9 +53,7 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def test_full_disk_keeps_the_earlier_checkpoint(
-    text: Path, mount: Mount, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_full_disk_keeps_the_earlier_checkpoint(text: Path, mount: Mount, capsys: pytest.CaptureFixture[str]) -> None:
     # A checkpoint of this model takes about 0.3 MB: the disk has room for one or two.
     disk = mount("size=800k")
     assert main(tiny(text, disk, steps=5)) == 2

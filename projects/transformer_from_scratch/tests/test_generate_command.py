@@ -46,7 +46,9 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_greedy_text_is_that_of_the_model(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = output_of(capsys, "--checkpoint", str(checkpoint), "--prompt", "abc", "--length", "20", "--temperature", "0")
+    printed = output_of(
+        capsys, "--checkpoint", str(checkpoint), "--prompt", "abc", "--length", "20", "--temperature", "0"
+    )
     tokenizer = CharacterTokenizer.train(ALPHABET)
     torch.manual_seed(0)
     model = DecoderLM(ModelConfig(**SHAPE), tokenizer.vocab_size).eval()

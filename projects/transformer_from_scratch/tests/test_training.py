@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,12 +215,23 @@ def test_two_processes_give_the_single_process_curve(text: Path, tmp_path: Path,
         torch.testing.assert_close(weights(double)[name], weight, rtol=1e-3, atol=1e-4)
 
 
-def test_bf16_and_compile_train_the_same_model_roughly(text: Path, tmp_path: Path) -> None:
+def test_bf16_trains_the_same_model_roughly(text: Path, tmp_path: Path) -> None:
     plain = train(text, tmp_path / "plain", model__dropout=0)
     bf16 = train(text, tmp_path / "bf16", model__dropout=0, trainer__precision="bf16")
     losses = [[line["loss"] for line in history(folder)] for folder in (plain, bf16)]
     assert losses[0] != losses[1], "bf16 must make a difference"
     assert losses[0] == pytest.approx(losses[1], abs=0.05)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_model_trains_alike(text: Path, tmp_path: Path) -> None:
+    settings = {"model__dropout": 0, "model__positions": "learned", "trainer__steps": 4}
+    plain = train(text, tmp_path / "plain", **settings)
+    process = start_in_background(text, tmp_path / "compiled", trainer__compile=True, **settings)
+    _, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors.decode()
+    losses = [[line["loss"] for line in history(folder)] for folder in (plain, newest_run(tmp_path / "compiled"))]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("settings", [

@@ -71,8 +71,8 @@ def language_model_report(
                 "text": corpus.origin,
                 "tokens": f"{len(corpus.train):,} to train on, {len(corpus.validation):,} held out, "
                 f"vocabulary of {corpus.tokenizer.vocab_size:,}",
-                "seed": run.seed,
-                "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} CPU threads",
+                "seed": str(run.seed),
+                "PyTorch": f"{torch.__version__}, CPU threads: {torch.get_num_threads()}",
                 "seconds": round(run.seconds),
             },
             lead=[headline(scores)],

@@ -49,7 +49,7 @@ def masked_lm_report(
             command=f"transformer-from-scratch mlm --config {run.folder / 'config.yaml'}",
             facts={
                 "text": corpus.origin,
-                "seed": run.seed,
+                "seed": str(run.seed),
                 "PyTorch": torch.__version__,
                 "seconds": round(run.seconds),
             },
