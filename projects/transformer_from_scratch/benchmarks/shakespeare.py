@@ -2,10 +2,11 @@
 
     python benchmarks/shakespeare.py input.txt
 
-Trains two recipes on one thread, one after the other: `shakespeare` (the shipped config) and nanoGPT's CPU shape with AdamW
-(4 layers, 4 heads, 128 wide, context 64, batch 12, 2000 steps) with tuned learning rate. CPU time is that of the training
-loop alone, without reading the text and without evaluation. The validation loss is that of every held-out character (the
-last tenth of the text), in nats a character. Steps are fixed, so the losses repeat exactly on the same machine.
+Trains two recipes on one thread, one after the other: `shakespeare` (the shipped config) and nanoGPT's CPU shape with
+AdamW (4 layers, 4 heads, 128 wide, context 64, batch 12, 2000 steps) with the better of two learning rates. CPU time is
+that of the training loop alone, without reading the text and without evaluation. The validation loss is that of every
+held-out character (the last tenth of the text), in nats a character. Steps are fixed, so the losses repeat exactly on
+the same machine.
 """
 
 import argparse
@@ -50,7 +51,8 @@ class Result:
 
 
 def nanogpt_shape(text: Path) -> LanguageModelConfig:
-    """nanoGPT's `train_shakespeare_char` as its README runs it on a CPU, with the better of two learning rates (2e-3, 4e-3)."""
+    """nanoGPT's `train_shakespeare_char` as its README runs it on a CPU, with the better of two learning rates (2e-3,
+    4e-3)."""
     return LanguageModelConfig(
         data=CorpusConfig(path=text),
         model=ModelConfig(
