@@ -239,10 +239,12 @@ def test_a_resumed_run_keeps_its_settings(config):
     )
     assert "max_steps" not in message_of(changed, resumable_changes=("trainer.max_steps",))
     longer = resuming(config, "latest", max_steps=20)
-    longer = replace(longer, run=replace(longer.run, seed=5, name="x"), tracking=TrackingConfig(experiment="x"))
+    longer = replace(longer, run=replace(longer.run, name="x"), tracking=TrackingConfig(experiment="x"))
     with start(longer, resumable_changes=("trainer.max_steps",)):
         pass
     assert load_config(ToyConfig, stored).trainer.max_steps == 20
+    # What a step draws depends on the seed: another one would not continue the run.
+    assert "run.seed: 1337 → 5" in message_of(replace(longer, run=replace(longer.run, seed=5)))
 
 
 def test_another_rank_writes_nothing(config, monkeypatch, capsys):
