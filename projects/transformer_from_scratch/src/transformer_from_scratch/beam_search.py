@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from roadmap_shared.errors import UserError
-from transformer_from_scratch.generate import TokenWindow, check_prompts, evaluation_mode
+from transformer_from_scratch.evaluation import evaluation_mode
+from transformer_from_scratch.generate import TokenWindow, check_prompts
 from transformer_from_scratch.models import DecoderLM
 
 

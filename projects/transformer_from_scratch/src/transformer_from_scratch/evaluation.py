@@ -13,15 +13,21 @@ from roadmap_shared.metrics import Interval, bootstrap_ratio
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients, no dropout; afterwards the model is in the mode that it was in."""
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the block, and back to what it was behind it."""
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No gradients, no dropout; afterwards the model is in the mode that it was in."""
+    with evaluation_mode(model), torch.no_grad():
+        yield
 
 
 @dataclass(frozen=True)

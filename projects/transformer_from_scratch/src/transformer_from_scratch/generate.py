@@ -14,28 +14,17 @@ Shapes: B batch, T tokens, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from roadmap_shared.errors import UserError
 from transformer_from_scratch.config import GenerateConfig, SamplingConfig
 from transformer_from_scratch.decoder_cache import DecoderCache
+from transformer_from_scratch.evaluation import evaluation_mode
 from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.sampling import GREEDY, choose
 from transformer_from_scratch.tokenizers import StreamDecoder, Tokenizer
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the block, and back to what it was behind it."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from roadmap_shared.metrics import Interval
+from roadmap_shared.metrics import Interval, bits_per_character
 from roadmap_shared.report import (
     Callout,
     Code,
@@ -120,7 +120,7 @@ def learning_section(scores: dict[str, Any], run: Run) -> Section:
 
 def nats_and_bits(nats: float) -> tuple[float, float]:
     """The same loss in both units."""
-    return nats, nats / 0.6931471805599453
+    return nats, bits_per_character(nats)
 
 
 def sample_section(

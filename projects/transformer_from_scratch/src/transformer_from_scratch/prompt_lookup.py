@@ -11,7 +11,8 @@ output.
 import torch
 
 from transformer_from_scratch.decoder_cache import DecoderCache
-from transformer_from_scratch.generate import check_prompts, evaluation_mode, generate
+from transformer_from_scratch.evaluation import evaluation_mode
+from transformer_from_scratch.generate import check_prompts, generate
 from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.sampling import greedy
 

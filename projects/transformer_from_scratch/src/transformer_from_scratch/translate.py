@@ -12,7 +12,7 @@ from torch import Tensor
 from roadmap_shared.errors import UserError
 from transformer_from_scratch.beam_search import Hypothesis, search
 from transformer_from_scratch.decoder_cache import DecoderCache
-from transformer_from_scratch.generate import evaluation_mode
+from transformer_from_scratch.evaluation import evaluation_mode
 from transformer_from_scratch.models import EncoderDecoder
 from transformer_from_scratch.sampling import greedy
 
