@@ -8,6 +8,7 @@ import os
 import random
 import re
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_a_matplotlib_figure_becomes_a_png(config, monkeypatch):
     with start(config) as run:
         run.log_figure("empty", Figure())
     assert (run.folder / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_signs_that_no_font_has_give_no_warning(config, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.suptitle("\u4e2d\U0001fae0")
+    with start(config) as run:
+        run.log_figure("signs", figure)  # a warning would be an error here
+    assert (run.folder / "figures" / "signs.png").exists()
 
 
 def test_a_figure_of_another_kind_is_refused(config):
@@ -303,6 +315,56 @@ def test_a_tracker_that_does_not_start_leaves_no_folder(config, monkeypatch):
     message = message_of(replace(config, tracking=TrackingConfig(backends=("wandb",))))
     assert message == "--tracking.backends wandb: does not start: ConnectionError: no server"
     assert sorted(os.listdir(config.run.root / "toy")) == [run.folder.name, "latest"]
+
+
+def fail_after(config: ToyConfig, *deeds: Callable[[Run], object]) -> None:
+    with start(config) as run:
+        for deed in deeds:
+            deed(run)
+        raise UserError("train.txt: is empty")
+
+
+def test_a_users_mistake_before_the_first_step_leaves_no_folder_and_the_old_latest(config):
+    with pytest.raises(UserError, match=r"^train\.txt: is empty$"):
+        fail_after(config)
+    assert os.listdir(config.run.root / "toy") == []
+    with start(config) as run:
+        pass
+    with pytest.raises(UserError, match=r"^train\.txt: is empty$"):
+        fail_after(config)
+    assert sorted(os.listdir(config.run.root / "toy")) == [run.folder.name, "latest"]
+    assert latest_run("toy", config.run.root) == run.folder
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [lambda run: run.log(1, loss=2.0), lambda run: run.checkpoints.mkdir(), lambda run: run.log_figure("a", b"<svg/>")],
+    ids=["logged", "saved", "drawn"],
+)
+def test_a_users_mistake_later_loses_nothing(config, deed):
+    with pytest.raises(UserError, match=r"^train\.txt: is empty$"):
+        fail_after(config, deed)
+    assert (latest_run("toy", config.run.root) / "config.yaml").exists()
+
+
+def test_a_resumed_run_is_never_removed(config):
+    with start(config) as run:
+        pass
+    resumed = replace(config, run=replace(config.run, resume="latest"))
+    with pytest.raises(UserError, match=r"^train\.txt: is empty$"):
+        fail_after(resumed)
+    assert latest_run("toy", config.run.root) == run.folder
+
+
+def test_latest_is_left_alone_when_a_later_run_has_taken_it(config):
+    def another(_: Run) -> None:
+        with start(config) as run:
+            later.append(run.folder)
+
+    later: list[Path] = []
+    with pytest.raises(UserError, match=r"^train\.txt: is empty$"):
+        fail_after(config, another)
+    assert latest_run("toy", config.run.root) == later[0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

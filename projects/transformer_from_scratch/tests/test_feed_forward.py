@@ -1,5 +1,6 @@
 """Feed-forward networks against their formulas, mixtures against all experts applied to all tokens."""
 
+import copy
 import math
 
 import pytest
@@ -181,6 +182,16 @@ def test_the_layer_records_its_balancing_loss():
     torch.testing.assert_close(layer.balancing_loss, expected)
     layer.balancing_loss.backward()
     assert size_of_gradient(layer.router.weight) > 0
+
+
+def test_a_copy_after_training_computes_the_same():
+    layer = MixtureOfExperts(8, 12, "gelu", n_experts=3, n_chosen=2, bias=False)
+    x = torch.randn(2, 5, 8)
+    output = layer(x)
+    copied = copy.deepcopy(layer)
+    assert torch.equal(copied(x), output)
+    assert copied.balancing_loss.requires_grad
+    assert layer.balancing_loss.requires_grad
 
 
 def test_experts_work_under_autocast():

@@ -1,6 +1,7 @@
 """Muon against PyTorch's and against the singular value decomposition; schedules; exact resumption."""
 
 import io
+import itertools
 import math
 from typing import Any
 
@@ -220,9 +221,16 @@ def test_every_step_of_every_length_learns(schedule, steps, warmup_steps):
     config = TrainerConfig(steps=steps, warmup_steps=warmup_steps, schedule=schedule, decay_share=1.0)
     factors = [learning_rate_factor(step, config) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
-    rising, falling = factors[:warmup_steps], factors[warmup_steps:]
-    assert rising == sorted(rising)
-    assert falling == sorted(falling, reverse=True)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+
+
+def test_a_warm_up_that_reaches_into_the_decay_leaves_no_jump():
+    config = TrainerConfig(steps=100, warmup_steps=80, schedule="wsd", decay_share=0.5)
+    factors = [learning_rate_factor(step, config) for step in range(100)]
+    assert max(factors) == pytest.approx(0.775)  # in step 61: 62 / 80, just below (100 - 61) / 50
+    assert max(abs(a - b) for a, b in itertools.pairwise(factors)) <= 1 / 50 + 1e-12
 
 
 def test_set_learning_rate_scales_each_groups_peak():

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -118,6 +119,11 @@ class Run:
         """Return the lines of `metrics.jsonl`, in order: [{"step": 0, "loss": 4.2}, …]."""
         return read_history(self.folder / _METRICS)
 
+    def is_empty(self) -> bool:
+        """Whether nothing has been logged, drawn or saved yet."""
+        kept = (self.folder / "figures", self.checkpoints, self.folder / "summary.json")
+        return not self.history() and not any(path.exists() for path in kept)
+
     def finish(self, summary: Mapping[str, Any], report_html: str | None) -> dict[str, Any]:
         """Write `summary.json` and `report.html`, and print the headline figure and where they are.
 
@@ -206,9 +212,11 @@ def _short(value: Any) -> str:
 
 
 def _drawn(figure: Any) -> bytes:
-    """Draw a matplotlib figure."""
+    """Draw a matplotlib figure; signs that no installed font has become boxes, without a warning for each."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,12 +65,26 @@ def new_folder(parent: Path, name: str) -> Path:
         raise cannot_write(parent, error) from error
 
 
-def point_latest_at(folder: Path) -> None:
-    """Set the link `latest` in one step: no reader meets a moment without it."""
+def point_latest_at(folder: Path) -> str | None:
+    """Set the link `latest` in one step: no reader meets a moment without it. Returns the name it had pointed to."""
+    link = folder.with_name(_LATEST)
+    before = os.readlink(link) if link.is_symlink() else None
     temporary = folder.with_name(f".{_LATEST}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(folder.name)
-    os.replace(temporary, folder.with_name(_LATEST))
+    os.replace(temporary, link)
+    return before
+
+
+def discard(folder: Path, latest_before: str | None) -> None:
+    """Remove a new run's folder, and point `latest` where it had pointed unless a later run has moved it on."""
+    shutil.rmtree(folder, ignore_errors=True)
+    link = folder.with_name(_LATEST)
+    if link.is_symlink() and os.readlink(link) == folder.name:
+        if latest_before is not None and link.with_name(latest_before).is_dir():
+            point_latest_at(link.with_name(latest_before))
+        else:
+            link.unlink()
 
 
 def cannot_write(place: Path, error: OSError) -> UserError:

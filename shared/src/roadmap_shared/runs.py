@@ -15,7 +15,6 @@ def run(config: LMConfig) -> dict[str, Any]:
 from __future__ import annotations
 
 import random
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from roadmap_shared.run import Run, RunnableConfig
 from roadmap_shared.run_folders import (
     CONFIG_FILE,
     cannot_write,
+    discard,
     find_run,
     latest_run,
     new_folder,
@@ -56,7 +56,10 @@ def start_run(
 
     Raises:
         UserError: the folder cannot be made, there is no run to resume, the resumed run had another config,
-            or a tracker does not start. A new run leaves nothing behind.
+            or a tracker does not start.
+
+    A new run that ends in a UserError before it has logged or saved anything, as for data that cannot be read,
+    leaves nothing behind.
     """
     parent = config.run.root / project
     if config.run.resume is None:
@@ -65,20 +68,26 @@ def start_run(
         folder = find_run(config.run.resume, project, config.run.root)
         _check_same_config(config, folder, resumable_changes)
     run = Run(config, project, command, folder, resumed=config.run.resume is not None)
+    latest_before = None
     if run.is_main:
         try:
             run.open()
-            point_latest_at(run.folder)
+            latest_before = point_latest_at(run.folder)
         except BaseException as error:
             run.close()
             if not run.resumed:
-                shutil.rmtree(run.folder, ignore_errors=True)
+                discard(run.folder, latest_before)
             if isinstance(error, OSError):
                 raise cannot_write(run.folder, error) from error
             raise
     _seed_everything(run.seed)
     try:
         yield run
+    except UserError:
+        run.close()
+        if run.is_main and not run.resumed and run.is_empty():
+            discard(run.folder, latest_before)
+        raise
     finally:
         run.close()
 

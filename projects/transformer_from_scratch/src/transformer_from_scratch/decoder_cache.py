@@ -63,8 +63,13 @@ class DecoderCache:
         """Note `n_new` more tokens of which (B, n_new) `is_token` are real; None: all.
 
         Returns their positions, the positions of all keys, and the (B, 1, 1, Tk) padding mask or None.
+
+        Raises:
+            ValueError: the cache is too small for them.
         """
         start, end = self.length, self.length + n_new
+        if end > self.capacity:
+            raise ValueError(f"the key/value cache holds {self.capacity} positions, {end} were asked for")
         if is_token is not None:
             self.is_token[:, start:end] = is_token
             self.has_padding = self.has_padding or not bool(is_token.all())

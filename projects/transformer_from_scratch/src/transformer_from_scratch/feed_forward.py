@@ -1,5 +1,7 @@
 """The position-wise feed-forward part of a block, dense or as a mixture of experts."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -109,3 +111,7 @@ class MixtureOfExperts(nn.Module):
             output = output.index_add(0, token, contribution.to(output.dtype))  # autocast: bfloat16 into float32
         self.balancing_loss = load_balancing_loss(probabilities, chosen)
         return output.view_as(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy: the loss without its graph, which cannot be copied."""
+        return self.__dict__ | {"balancing_loss": self.balancing_loss.detach()}

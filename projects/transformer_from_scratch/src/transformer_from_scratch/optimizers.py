@@ -163,12 +163,17 @@ def learning_rate_factor(step: int, config: TrainerConfig) -> float:
     A linear warm-up, then `cosine` to `final_lr_share` (Loshchilov & Hutter 2017), or `wsd`: stable, then a linear
     decay over the last `decay_share` of all steps (Hu et al. 2024, "MiniCPM", §4), or `constant`.
     """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
+    warmup = (step + 1) / config.warmup_steps if step < config.warmup_steps else 1.0
+    # The smaller of the two, so that the curve has no jump where a short run's warm-up reaches into its decay.
+    return min(warmup, decay_factor(step, config))
+
+
+def decay_factor(step: int, config: TrainerConfig) -> float:
+    """The share of the peak learning rate that the schedule leaves in a step, the warm-up not counted."""
     final = config.final_lr_share
     match config.schedule:
         case "cosine":
-            progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+            progress = max(0, step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
             return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
         case "wsd":
             decay_steps = max(1.0, config.decay_share * config.steps)

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,8 +84,26 @@ def figure_style() -> Iterator[None]:
     from cycler import cycler
 
     _register_colour_maps()
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
+    fonts = {"font.family": ["DejaVu Sans", *_chinese_fonts()]}
+    with matplotlib.rc_context({**_STYLE, **fonts, "axes.prop_cycle": cycler(color=PALETTE)}):
         yield
+
+
+@cache
+def _chinese_fonts() -> tuple[str, ...]:
+    """The installed fonts that have the signs which matplotlib's own lacks, for figures saved as PNG."""
+    from matplotlib.font_manager import fontManager
+
+    usual = (
+        "Noto Sans CJK SC",
+        "Source Han Sans SC",
+        "PingFang SC",
+        "Microsoft YaHei",
+        "WenQuanYi Micro Hei",
+        "SimHei",
+    )
+    installed = set(fontManager.get_font_names())
+    return tuple(name for name in usual if name in installed)
 
 
 def figure_svg(figure: matplotlib.figure.Figure) -> str:
