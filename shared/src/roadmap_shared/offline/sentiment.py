@@ -2,8 +2,8 @@
 
 Each text has one of three labels for the attitude of its writer to the thing written about: `negative`, `positive`, or
 `neutral`, which is no attitude or a mixed one that neither side wins. Ironic texts carry the intended meaning. Tags
-name what makes a text hard (`TAGS`). Labels were given by the author and checked by a second reading without them; texts on
-which the two differed were left out.
+name what makes a text hard (`TAGS`). Labels were given by the author and checked by a second reading without them;
+texts on which the two differed were left out.
 
 The split is part of the files: it was drawn once, by thought, before any model was trained, so that paraphrases and
 minimal pairs of one thought stay on one side.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
 Label = Literal["negative", "neutral", "positive"]
@@ -62,12 +62,9 @@ def all_sentiment_texts() -> tuple[SentimentText, ...]:
     )
 
 
-def _read(record: dict, file: str) -> SentimentText:
-    is_chinese = file == "chinese"
-    return SentimentText(
-        **record | {"tags": tuple(record["tags"])},
-        **({"language": "zh"} if is_chinese else {"language": "en", "domain": file}),
-    )
+def _read(record: dict[str, Any], file: str) -> SentimentText:
+    fields = record | ({"language": "zh"} if file == "chinese" else {"language": "en", "domain": file})
+    return SentimentText(**fields | {"tags": tuple(record["tags"])})
 
 
 def sentiment_texts(

@@ -84,8 +84,11 @@ def figure_style() -> Iterator[None]:
     from cycler import cycler
 
     _register_colour_maps()
-    fonts = {"font.family": ["DejaVu Sans", *_chinese_fonts()]}
-    with matplotlib.rc_context({**_STYLE, **fonts, "axes.prop_cycle": cycler(color=PALETTE)}):
+    settings: dict[Any, Any] = {
+        "font.family": ["DejaVu Sans", *_chinese_fonts()],
+        "axes.prop_cycle": cycler(color=PALETTE),
+    }
+    with matplotlib.rc_context(_STYLE | settings):
         yield
 
 
