@@ -63,6 +63,9 @@ def run_cli(
         configs: folder of the shipped YAML files.
         argv: the arguments; None takes those of the process.
     """
+    # By default OpenMP's threads wait for each other by spinning. Where a second program wants the core, a step of a
+    # small model then takes five times as long; sleeping costs next to nothing. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = {command.name for command in commands}
     speaker = f"{prog} {arguments[0]}" if arguments and arguments[0] in known else prog

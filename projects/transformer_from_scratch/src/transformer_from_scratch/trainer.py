@@ -5,10 +5,9 @@ run's seed and the step's number alone (`corpus.random_seed`), so a resumed run 
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.progress import progress
 from roadmap_shared.runs import Run
 from transformer_from_scratch.checkpoints import newest_training_state, save_training_state, unsharded, whole
@@ -156,37 +156,6 @@ def check_finite(loss: float, step: int) -> None:
             f"the loss is {loss} at step {step}: training diverged. Lower --trainer.learning_rate or "
             "--trainer.muon_learning_rate, or lengthen --trainer.warmup_steps; earlier checkpoints are kept"
         )
-
-
-@contextmanager
-def finish_step_on_interrupt() -> Iterator["Interruption"]:
-    """Turn the first Ctrl-C into a request to stop after the step in progress; a second one stops at once."""
-    interruption = Interruption()
-    previous = signal.getsignal(signal.SIGINT)
-
-    def remember(signum: int, frame: object) -> None:
-        interruption.requested = True
-        signal.signal(signal.SIGINT, previous)
-
-    try:
-        signal.signal(signal.SIGINT, remember)
-    except ValueError:  # not in the main thread, where no signal arrives either
-        yield interruption
-        return
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-class Interruption:
-    """Whether the user has asked to stop."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __call__(self) -> bool:
-        return self.requested
 
 
 def mean_tokens_per_second(history: Sequence[dict]) -> float:

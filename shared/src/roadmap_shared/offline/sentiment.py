@@ -63,8 +63,8 @@ def all_sentiment_texts() -> tuple[SentimentText, ...]:
 
 
 def _read(record: dict[str, Any], file: str) -> SentimentText:
-    fields = record | ({"language": "zh"} if file == "chinese" else {"language": "en", "domain": file})
-    return SentimentText(**fields | {"tags": tuple(record["tags"])})
+    fields: dict[str, Any] = record | ({"language": "zh"} if file == "chinese" else {"language": "en", "domain": file})
+    return SentimentText(**{**fields, "tags": tuple(record["tags"])})
 
 
 def sentiment_texts(

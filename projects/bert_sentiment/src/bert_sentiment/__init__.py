@@ -1,0 +1,1 @@
+"""Fine-tune, compare, explain and serve sentiment classifiers."""

@@ -1,0 +1,35 @@
+"""The command `bert-sentiment`. Nothing heavy is imported here."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from roadmap_shared.cli import Command, run_cli
+
+CONFIGS = files("bert_sentiment") / "configs"
+COMMANDS = [
+    Command(
+        name="run",
+        summary="Fine-tune an encoder on sentiment texts, evaluate it on every domain, report.",
+        config_class="bert_sentiment.config:SentimentConfig",
+        function="bert_sentiment.run:run",
+        default_config="default",
+    ),
+    Command(
+        name="predict",
+        summary="Label texts or a file with a trained model.",
+        config_class="bert_sentiment.config:PredictConfig",
+        function="bert_sentiment.inference.predict_command:run",
+        default_config=None,
+    ),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the installed command; returns the exit code. Without `argv`, the arguments of the process."""
+    return run_cli(
+        prog="bert-sentiment",
+        description="Sentiment classifiers: fine-tune a pretrained encoder, see what it learned, put it to use.",
+        commands=COMMANDS,
+        configs=CONFIGS,
+        argv=argv,
+    )

@@ -1,0 +1,1 @@
+"""How good a classifier is, where it fails, and the figures that show it."""

@@ -1,0 +1,228 @@
+"""A pretrained encoder with a classification layer, and all that belongs to it once trained.
+
+`SentimentModel` holds the network, its tokenizer, how texts are prepared, and the temperature that calibrates its
+probabilities (Guo et al. 2017). Its folder is one that `from_pretrained` loads as it is, plus `sentiment.json`.
+
+Shapes: N texts, K labels.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from bert_sentiment.config import ModelConfig, PreprocessingConfig
+from bert_sentiment.data.preprocessor import by_length, pad, token_ids
+from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.files import atomic_write
+from roadmap_shared.offline import minilm_folder
+
+EXTRAS_FILE = "sentiment.json"
+_DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "classifier_dropout",
+)
+
+
+@dataclass
+class SentimentModel:
+    """A classifier ready for use: texts in, logits or probabilities out."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    temperature: float = 1.0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the K labels, in the order of the logits."""
+        names: dict[int, str] = self.network.config.id2label  # type: ignore[assignment]
+        return tuple(names[index] for index in range(len(names)))
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    def logits(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """(N, K) float32 logits of the texts, in their order."""
+        sequences = token_ids(texts, self.tokenizer, self.preprocessing)
+        logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        with evaluating(self.network), torch.inference_mode():
+            for batch in by_length(sequences, batch_size):
+                inputs = pad([sequences[index] for index in batch], self.tokenizer)
+                output = self.network(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
+                logits[batch] = output.logits.float().cpu().numpy()
+        return logits
+
+    def features(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """(N, C) float32 mean of the encoder's last hidden states over each text's tokens."""
+        sequences = token_ids(texts, self.tokenizer, self.preprocessing)
+        features = np.zeros((len(texts), self.network.config.hidden_size), dtype=np.float32)
+        with evaluating(self.network), torch.inference_mode():
+            for batch in by_length(sequences, batch_size):
+                inputs = pad([sequences[index] for index in batch], self.tokenizer)
+                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+                hidden = self.network.base_model(**inputs).last_hidden_state  # (B, T, C)
+                is_token = inputs["attention_mask"][..., None].to(hidden.dtype)  # (B, T, 1)
+                features[batch] = ((hidden * is_token).sum(1) / is_token.sum(1)).float().cpu().numpy()
+        return features
+
+    def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """(N, K) calibrated probabilities: softmax(logits / temperature)."""
+        return softmax(self.logits(texts, batch_size) / self.temperature)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `load` and transformers' `from_pretrained` read."""
+        with quiet_transformers():
+            self.network.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        extras = {"temperature": self.temperature, "preprocessing": asdict(self.preprocessing)}
+        atomic_write(folder / EXTRAS_FILE, json.dumps(extras, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "SentimentModel":
+        """Read a folder that `save` wrote, or another sequence-classification folder (which then uses the default
+        preprocessing and temperature 1).
+
+        Raises:
+            UserError: the folder is missing, damaged, or holds no classifier.
+        """
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: is no model folder (no config.json in it)")
+        network, tokenizer = _read_classifier(str(folder))
+        preprocessing, temperature = PreprocessingConfig(), 1.0
+        if (folder / EXTRAS_FILE).is_file():
+            preprocessing, temperature = _read_extras(folder / EXTRAS_FILE)
+        return cls(network.to(device), tokenizer, preprocessing, temperature)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within it, dropout is off; afterwards the network is in the mode in which it was."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def build_classifier(
+    config: ModelConfig, preprocessing: PreprocessingConfig, labels: Sequence[str], seed: int
+) -> SentimentModel:
+    """The pretrained encoder with a new classification layer, whose weights depend on `seed` alone.
+
+    A checkpoint that is a classifier with the same labels keeps its layer.
+
+    Raises:
+        UserError: the checkpoint cannot be had, is no text encoder, or classifies by other labels.
+    """
+    source = str(minilm_folder()) if config.name == "minilm" else config.name
+    settings = _read_config(source)
+    known = list(settings.id2label.values()) if _is_classifier(settings) else None
+    if known is not None and known != list(labels):
+        raise UserError(
+            f"--model.name {config.name}: is a classifier with the labels {', '.join(known)}, but the texts have "
+            f"{', '.join(labels)}. Name the file's labels as the model does with --data.label_map, or start from an "
+            "encoder without a classifier"
+        )
+    settings.num_labels = len(labels)
+    settings.id2label = dict(enumerate(labels))
+    settings.label2id = {label: index for index, label in enumerate(labels)}
+    if config.dropout is not None:
+        for name in _DROPOUTS:
+            if hasattr(settings, name):
+                setattr(settings, name, config.dropout)
+    torch.manual_seed(seed)
+    network, tokenizer = _read_classifier(source, settings)
+    return SentimentModel(network, tokenizer, preprocessing)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within it, transformers shows neither a progress bar nor that the classification layer is new."""
+    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+def _is_classifier(settings: Any) -> bool:
+    return any("SequenceClassification" in name for name in settings.architectures or ())
+
+
+def _read_config(source: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(source, error) from error
+
+
+def _read_classifier(source: str, settings: Any = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Network and tokenizer. Without `settings`, the checkpoint must be a classifier; with them it becomes one."""
+    if settings is None:
+        settings = _read_config(source)
+        if not _is_classifier(settings):
+            architecture = ", ".join(settings.architectures or ["nothing that is named"])
+            raise UserError(
+                f"{source}: is no classifier but {architecture}. Train one: bert-sentiment run --model.name {source}"
+            )
+    try:
+        with quiet_transformers():
+            network = AutoModelForSequenceClassification.from_pretrained(source, config=settings)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _cannot_load(source, error) from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{source}: its tokenizer has no padding token: use an encoder such as bert-base-uncased")
+    return network, tokenizer
+
+
+def _cannot_load(source: str, error: Exception) -> UserError:
+    if Path(source).exists():
+        return UserError(f"{source}: cannot be loaded as a text classifier: {one_line(error)}")
+    return UserError(
+        f"--model.name {source}: there is no such folder, and the hub does not answer or has no such model. "
+        "Offline, use --model.name minilm or a folder"
+    )
+
+
+def _read_extras(path: Path) -> tuple[PreprocessingConfig, float]:
+    known = {item.name for item in fields(PreprocessingConfig)}
+    try:
+        extras = json.loads(path.read_text(encoding="utf-8"))
+        settings = {name: value for name, value in extras["preprocessing"].items() if name in known}
+        return PreprocessingConfig(**settings), float(extras["temperature"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: is damaged ({one_line(error)}): copy the model folder again, or train anew"
+        ) from error

@@ -1,0 +1,262 @@
+"""Fine-tuning with transformers' Trainer, with what it leaves to its user: learning rates by depth, class weights,
+buckets that are the same for any number of processes, early stopping that cannot be off by mistake, safe resumption.
+
+`torchrun --nproc-per-node N` or `accelerate launch` spreads it over several processes; `batch_size` is global.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from bert_sentiment.config import TrainerConfig
+from bert_sentiment.data.preprocessor import pad, token_ids
+from bert_sentiment.data.types import SentimentDataset, Splits
+from bert_sentiment.models.batches import BucketSampler
+from bert_sentiment.models.bert_classifier import SentimentModel
+from bert_sentiment.models.callbacks import EarlyStopping, RunLogger, SealCheckpoints, StopOnInterrupt
+from bert_sentiment.models.checkpoints import newest_whole_checkpoint
+from bert_sentiment.models.learning_rates import parameter_groups
+from roadmap_shared.errors import UserError
+from roadmap_shared.interruption import finish_step_on_interrupt
+from roadmap_shared.metrics import accuracy, macro_f1
+from roadmap_shared.runs import Run
+
+
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro_f1", "loss": "cross_entropy"}
+"""What `compute_metrics` calls each `trainer.metric`."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training went: the step of the weights that were kept, and their validation metric."""
+
+    best_step: int
+    best_metric: float
+    steps: int
+    epochs: float
+
+
+class TokenizedTexts(Dataset[dict[str, Any]]):
+    """Token ids and labels, in a fixed order."""
+
+    def __init__(self, model: SentimentModel, dataset: SentimentDataset, *, sort: bool = False) -> None:
+        sequences = token_ids(dataset.texts, model.tokenizer, model.preprocessing)
+        order = sorted(range(len(dataset)), key=lambda index: -len(sequences[index])) if sort else range(len(dataset))
+        self.items = [{"input_ids": sequences[index], "labels": dataset.targets[index]} for index in order]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(item["input_ids"]) for item in self.items]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[index]
+
+
+def train(model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run) -> TrainingResult:
+    """Fine-tune `model` in place; it ends with the weights of the best evaluation.
+
+    Checkpoints go into the run folder; a resumed run goes on from the newest whole one. Ctrl-C finishes the step, saves
+    and raises KeyboardInterrupt.
+
+    Raises:
+        UserError: the loss became infinite or not a number, or the batch cannot be shared out evenly.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    folder, checkpoint = agree_on_folders(config, run)
+    trained_on = TokenizedTexts(model, splits.train)
+    weights = class_weights(splits.train.targets, len(splits.labels)) if config.class_weights == "balanced" else None
+    with finish_step_on_interrupt() as interrupted:
+        trainer = SentimentTrainer(
+            config=config,
+            class_weights=weights,
+            seed=run.seed,
+            model=model.network,
+            args=training_arguments(config, len(trained_on), run.seed, folder),
+            train_dataset=trained_on,
+            eval_dataset=TokenizedTexts(model, splits.validation, sort=True),
+            data_collator=partial(collate, tokenizer=model.tokenizer),
+            compute_metrics=compute_metrics,
+            callbacks=[
+                RunLogger(run),
+                SealCheckpoints(),
+                EarlyStopping(METRICS[config.metric], config.patience),
+                StopOnInterrupt(interrupted),
+            ],
+        )
+        # The Trainer's own table and bar; ours goes to the run and to stderr.
+        for shown in list(trainer.callback_handler.callbacks):
+            if type(shown).__name__ in ("PrinterCallback", "ProgressCallback"):
+                trainer.remove_callback(type(shown))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if interrupted():
+            raise KeyboardInterrupt
+    state = trainer.state
+    return TrainingResult(
+        best_step=state.best_global_step or state.global_step,
+        best_metric=float("nan") if state.best_metric is None else float(state.best_metric),
+        steps=state.global_step,
+        epochs=float(state.epoch or 0),
+    )
+
+
+def agree_on_folders(config: TrainerConfig, run: Run) -> tuple[str, str | None]:
+    """Where checkpoints go, and the one to resume from. Rank 0 knows, and tells the other processes."""
+    found: list[Any] = [None, None]
+    if run.is_main:
+        newest = newest_whole_checkpoint(run.checkpoints) if run.resumed else None
+        if run.resumed:
+            run.rewind(0 if newest is None else int(newest.name.rpartition("-")[2]))
+        found = [str(run.checkpoints), None if newest is None else str(newest)]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState(cpu=config.device == "cpu")  # joins the processes
+        broadcast_object_list(found)
+    return found[0], found[1]
+
+
+def training_arguments(config: TrainerConfig, n_texts: int, seed: int, folder: str) -> TrainingArguments:
+    """The Trainer's settings for ours.
+
+    Raises:
+        UserError: `batch_size` is no multiple of processes × accumulation steps.
+    """
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    parts = n_processes * config.accumulation_steps
+    if config.batch_size % parts:
+        raise UserError(
+            f"--trainer.batch_size {config.batch_size} is not a multiple of {parts} ({n_processes} processes × "
+            f"--trainer.accumulation_steps {config.accumulation_steps})"
+        )
+    steps_per_epoch = -(-n_texts // config.batch_size)
+    evaluate_every = max(1, -(-steps_per_epoch // config.evaluations_per_epoch))
+    return TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size // parts,
+        per_device_eval_batch_size=64,
+        gradient_accumulation_steps=config.accumulation_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule if config.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(config.warmup_share * steps_per_epoch * config.epochs),
+        max_grad_norm=config.clip_norm,
+        bf16=config.precision == "bf16",
+        fp16=config.precision == "fp16",
+        use_cpu=config.device == "cpu",
+        eval_strategy="steps",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"eval_{METRICS[config.metric]}",
+        greater_is_better=config.metric != "loss",
+        logging_steps=max(1, steps_per_epoch // 20),
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available() and config.device != "cpu",
+        remove_unused_columns=False,
+        seed=seed,
+        data_seed=seed,
+    )
+
+
+class SentimentTrainer(Trainer):
+    """The Trainer with our batches, loss and optimiser."""
+
+    def __init__(self, *, config: TrainerConfig, class_weights: Tensor | None, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config, self.class_weights, self.data_seed = config, class_weights, seed
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        dataset: Any = train_dataset or self.train_dataset
+        return BucketSampler(dataset.lengths, self.config.batch_size, self.data_seed, bucket=self.config.bucket)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with one learning rate a depth."""
+        if self.optimizer is None:
+            groups = parameter_groups(model or self.model, self.config)  # type: ignore[arg-type]
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Cross-entropy with class weights and label smoothing; the mean over the texts of the step."""
+        labels = inputs["labels"]
+        outputs = model(**{name: tensor for name, tensor in inputs.items() if name != "labels"})
+        loss = classification_loss(outputs.logits, labels, self.class_weights, self._smoothing(model))
+        if num_items_in_batch is not None and model.training:
+            # The Trainer adds up the parts of a step (accumulation, and in DDP the mean over processes).
+            loss = loss * len(labels) * self.args.world_size / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
+
+    def _smoothing(self, model: nn.Module) -> float:
+        return self.config.label_smoothing if model.training else 0.0
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One step; a loss that is no number ends the training instead of ruining the weights in silence."""
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}: training diverged. Lower "
+                "--trainer.learning_rate or --trainer.head_factor; earlier checkpoints are kept"
+            )
+        return loss
+
+
+def classification_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy in nats of (B, K) logits; with weights, each text counts as much as its label weighs.
+
+    The mean is over the texts, not over their weights: a step's parts then add up to the whole step.
+    """
+    weights = None if weights is None else weights.to(logits)
+    losses = F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing, reduction="none")  # (B,)
+    return losses.mean()
+
+
+def class_weights(targets: Sequence[int], n_labels: int) -> Tensor:
+    """(K,) weights n / (K · n_k): every label then weighs as much as every other, and the mean text weighs 1."""
+    counts = np.bincount(targets, minlength=n_labels)
+    return torch.tensor(len(targets) / (n_labels * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def collate(items: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """A batch, padded to its longest text."""
+    batch = pad([item["input_ids"] for item in items], tokenizer)
+    return {**batch, "labels": torch.tensor([item["labels"] for item in items])}
+
+
+def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Validation figures of an evaluation.
+
+    The cross-entropy is taken from the logits of all texts: the Trainer's own `eval_loss` is a mean over batches, which
+    counts some texts twice where several processes share them out.
+    """
+    logits, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    predicted = logits.argmax(axis=-1)
+    return {
+        "cross_entropy": F.cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(targets)).item(),
+        "accuracy": accuracy(predicted, targets),
+        "macro_f1": macro_f1(predicted, targets, logits.shape[-1]),
+    }
