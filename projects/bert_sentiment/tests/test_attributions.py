@@ -103,6 +103,7 @@ def test_scores_add_up_for_every_architecture(tiny_model: TinyModel, architectur
     assert abs(found.error) < (1e-3 if architecture == "distilbert" else 1e-7)
     assert max(abs(word.score or 0) for word in found.words) > 0.03, "there is something to add up"
     expected = log_odds(torch.from_numpy(model.logits([TEXT])), 2, 1.0)
+    assert found.baseline is not None
     assert found.log_odds == pytest.approx(float(expected), abs=1e-4), "embeddings give what token ids give"
 
 
@@ -142,7 +143,7 @@ def test_scores_equal_an_integral_without_autograd(tiny_model: TinyModel) -> Non
     model = replace(lively(tiny_model()), temperature=1.3)
     text = "good film , but never dull"
     ids = torch.tensor(model.tokenizer(text)["input_ids"])
-    embed = model.network.get_input_embeddings().weight.detach()
+    embed = next(model.network.get_input_embeddings().parameters()).detach()
     x = embed[ids]
     baseline = x.clone()
     baseline[1:-1] = embed[0]
@@ -204,7 +205,12 @@ def test_both_methods_agree_on_a_model_that_adds_words_up(tiny_model: TinyModel)
         def get_input_embeddings(self) -> torch.nn.Module:
             return self.table
 
-        def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None):  # type: ignore[no-untyped-def]
+        def forward(
+            self,
+            attention_mask: torch.Tensor,
+            input_ids: torch.Tensor | None = None,
+            inputs_embeds: torch.Tensor | None = None,
+        ) -> object:
             points = self.table(input_ids) if inputs_embeds is None else inputs_embeds
             logits = (points * attention_mask[..., None]).sum(1)
             return type("Output", (), {"logits": logits})
@@ -219,7 +225,7 @@ def test_both_methods_agree_on_a_model_that_adds_words_up(tiny_model: TinyModel)
     without = leave_one_word_out(additive, "good film , awful plot", "yes")
     for a, b in zip(gradients.words, without.words, strict=True):
         assert a.score == pytest.approx(b.score, abs=1e-5)
-        (token,) = model.tokenizer(a.text, add_special_tokens=False)["input_ids"]
+        token = model.tokenizer.convert_tokens_to_ids(a.text)
         no, yes = network.table.weight[token].tolist()
         assert a.score == pytest.approx(yes - no, abs=1e-5), "with two labels the log-odds are the logits' difference"
 
@@ -314,7 +320,7 @@ def test_every_token_belongs_to_the_word_it_writes(make: Callable[[], PreTrained
     assert [text[word.start : word.end] for word in found.words] == ["a", "good", "day", "!", "😀", "go"]
     spelled: dict[int | None, str] = {}
     for token, word in zip(found.token_ids, found.word_of_token, strict=True):
-        spelled[word] = spelled.get(word, "") + tokenizer.convert_ids_to_tokens(token)
+        spelled[word] = spelled.get(word, "") + str(tokenizer.convert_ids_to_tokens(token))
     if make is metaspace:
         assert spelled == {0: "▁a", 1: "▁good", 2: "▁day", 3: "!", 4: "▁<unk>", 5: "▁go"}
     else:
@@ -359,6 +365,7 @@ RENDERED = Attribution(
 
 
 def test_plain_text_shows_signs() -> None:
+    assert to_terminal(Attribution("a", "x", (Word("a", 0, 1, 0.004),), 0.0), colour=False) == "a"
     assert to_terminal(RENDERED, colour=False) == "I <loved>(+1.31)  it, not(-0.67)�[2J\n"
 
 
@@ -394,13 +401,13 @@ def test_html_shows_the_text_whatever_it_is(text: str, score: float) -> None:
     assert html.unescape(re.sub(r"</?(?:span|p)\b[^>]*>", "", page)) == text
 
 
-def luminance(rgb: tuple[float, float, float]) -> float:
+def luminance(rgb: tuple[float, ...]) -> float:
     """Relative luminance, WCAG 2.2."""
     linear = [c / 12.92 if (c := value / 255) <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for value in rgb]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(a: tuple[float, float, float], b: tuple[float, float, float]) -> float:
+def contrast(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     lighter, darker = sorted((luminance(a), luminance(b)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 

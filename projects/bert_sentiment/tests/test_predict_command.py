@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,12 @@ from bert_sentiment.models.bert_classifier import SentimentModel
 def predictor(tiny_model: Callable[..., SentimentModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     """The model of the only run; the command is started beside `runs`."""
     folder = tmp_path / "runs" / "bert_sentiment" / "20260101-000000-run" / "model"
-    tiny_model().save(folder)
+    model = tiny_model()
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            if parameter.dim() > 1:
+                parameter *= 8  # scores of fresh weights would round to 0.00
+    model.save(folder)
     monkeypatch.chdir(tmp_path)
     return Predictor.find(str(folder), tmp_path, "cpu")
 

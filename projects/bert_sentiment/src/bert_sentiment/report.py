@@ -182,7 +182,8 @@ def errors_section(trained: TrainedRun) -> Section:
         ),
         Figure(
             slices,
-            "Accuracy with 95 % intervals on groups of test texts, the worst first. Groups overlap; of many, some are low by chance.",
+            "Accuracy with 95 % intervals on groups of test texts, the worst first. Groups overlap; of many, some are "
+            "low by chance.",
             "Accuracy by domain, tag, length and label",
         ),
     ]
@@ -292,10 +293,10 @@ def _expected(outcome: Outcome) -> str:
 
 
 def _answer(outcome: Outcome) -> str:
-    watched = outcome.case.expect[0] if outcome.case.expect else None
+    watched = outcome.case.expect[0] if outcome.case.test == "DIR" else ""
     answers = []
     for prediction in outcome.predictions[:2]:
-        label = watched if outcome.case.test == "DIR" and watched in prediction.probabilities else prediction.label
+        label = watched if watched in prediction.probabilities else prediction.label
         answers.append(f"{label} {prediction.probabilities[label]:.2f}")
     return " → ".join(answers)
 

@@ -65,7 +65,7 @@ def _ansi(word: str, score: float, strength: float) -> str:
 
 
 def _signed(word: str, score: float, strength: float) -> str:
-    return f"{word}({score:+.2f})"
+    return f"{word}({score:+.2f})" if abs(score) >= 0.005 else word
 
 
 def _span(word: str, score: float, strength: float) -> str:

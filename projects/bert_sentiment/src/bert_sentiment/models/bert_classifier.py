@@ -111,7 +111,8 @@ class SentimentModel:
         preprocessing, temperature = PreprocessingConfig(), 1.0
         if (folder / EXTRAS_FILE).is_file():
             preprocessing, temperature = _read_extras(folder / EXTRAS_FILE)
-        return cls(network.to(device), tokenizer, preprocessing, temperature)
+        network.to(torch.device(device))  # type: ignore[arg-type]  # in place; its stub hides the method's self
+        return cls(network, tokenizer, preprocessing, temperature)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

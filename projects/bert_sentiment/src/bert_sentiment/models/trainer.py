@@ -32,7 +32,6 @@ from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.metrics import accuracy, macro_f1
 from roadmap_shared.runs import Run
 
-
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro_f1", "loss": "cross_entropy"}
 """What `compute_metrics` calls each `trainer.metric`."""
 
