@@ -49,7 +49,7 @@ $(STAMPS)/shared-dev: $(STAMPS)/venv constraints.txt requirements-dev.txt shared
 
 $(STAMPS)/all: $(STAMPS)/venv constraints.txt requirements-dev.txt $(PYPROJECTS)
 	$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt $(EDITABLES)
-	@touch $(foreach name,shared $(PRESENT),$(STAMPS)/$(name) $(STAMPS)/$(name)-dev) $@
+	@touch $(foreach name,shared $(PRESENT),$(STAMPS)/$(name) $(STAMPS)/$(name)-dev $(STAMPS)/$(name)-demo) $@
 
 ## setup: .venv with every project of this checkout and the development tools
 .PHONY: setup
@@ -69,6 +69,11 @@ $(STAMPS)/$(2): $(STAMPS)/venv constraints.txt shared/pyproject.toml projects/$(
 
 $(STAMPS)/$(2)-dev: $(STAMPS)/venv constraints.txt shared/pyproject.toml projects/$(2)/pyproject.toml
 	$(BIN)/python $(PIP_INSTALL) -e shared -e "projects/$(2)[dev]"
+	@touch $(STAMPS)/$(2) $$@
+
+# What the web server needs besides, where the project has an extra for it.
+$(STAMPS)/$(2)-demo: $(STAMPS)/venv constraints.txt shared/pyproject.toml projects/$(2)/pyproject.toml
+	$(BIN)/python $(PIP_INSTALL) -e shared -e "projects/$(2)$(if $(shell grep '^demo = ' projects/$(2)/pyproject.toml),[demo])"
 	@touch $(STAMPS)/$(2) $$@
 
 .PHONY: project-$(1) install-$(1) test-$(1) test-isolated-$(1) bench-$(1) serve-$(1)
@@ -100,7 +105,7 @@ bench-$(1): $(STAMPS)/$(2)-dev
 	done; [ -n "$$$$found" ] || { echo 'project $(1) ($(2)) has no benchmarks yet' >&2; exit 2; }
 
 ## serve-N: project N's web server [ARGS=...]
-serve-$(1): $(STAMPS)/$(2)
+serve-$(1): $(STAMPS)/$(2)-demo
 	@$(BIN)/python -c 'import sys; from $(2).cli import COMMANDS; sys.exit(all(c.name != "serve" for c in COMMANDS))' \
 	    || { echo 'project $(1) ($(2)) has no server' >&2; exit 2; }
 	$(BIN)/python -m $(2) serve $$(config_flag) $$(ARGS)

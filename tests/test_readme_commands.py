@@ -39,6 +39,10 @@ TINY: dict[tuple[str, ...], str] = {
         "run",
     ): "--trainer.steps 2 --model.n_layers 1 --model.d_model 16 --model.n_heads 2 "
     "--model.d_hidden 16 --model.context 32 --evaluation.sample_length 4 --evaluation.n_resamples 20",
+    (
+        "bert_sentiment",
+        "run",
+    ): "--data.max_examples 24 --trainer.epochs 1 --evaluation.n_robustness 4 --evaluation.n_resamples 20",
 }
 """(package, *arguments) → what is appended to make it end in seconds, so that it is run for real. The
 settings of other commands, which need a file, a network, a GPU or minutes, are parsed."""

@@ -111,9 +111,8 @@ def tiny_model() -> Callable[..., SentimentModel]:
     def build(architecture: str = "bert", labels: tuple[str, ...] = LABELS, **preprocessing: object) -> SentimentModel:
         config, _, classifier = ARCHITECTURES[architecture]
         torch.manual_seed(7)
-        network = classifier(type(config)(**{**config.to_dict(), "num_labels": len(labels)})).eval()
-        network.config.id2label = dict(enumerate(labels))
-        network.config.label2id = {label: index for index, label in enumerate(labels)}
+        names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+        network = classifier(type(config)(**{**config.to_dict(), **names})).eval()
         return SentimentModel(network, tiny_tokenizer(), PreprocessingConfig(**preprocessing))  # type: ignore[arg-type]
 
     return build

@@ -48,6 +48,23 @@ def test_a_folder_gives_the_same_model_back(tiny_model, architecture, tmp_path):
     assert np.array_equal(loaded.logits(TEXTS), model.logits(TEXTS))
 
 
+def test_a_folder_is_replaced_whole_or_not_at_all(tiny_model, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    first, second = tiny_model(), replace(tiny_model("roberta"), temperature=2.0)
+    first.save(folder)
+    second.save(folder)
+    assert SentimentModel.load(folder).temperature == 2.0
+
+    def fail(path: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(first.tokenizer, "save_pretrained", fail)
+    with pytest.raises(OSError, match="No space left"):
+        first.save(folder)
+    assert np.array_equal(SentimentModel.load(folder).logits(TEXTS), second.logits(TEXTS))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_classifier_of_others_loads_with_defaults(tiny_model, tmp_path):
     model = tiny_model()
     model.save(tmp_path / "model")

@@ -15,10 +15,31 @@ COMMANDS = [
         default_config="default",
     ),
     Command(
+        name="compare",
+        summary="Put models and baselines side by side on data sets, across them, and with fewer labels.",
+        config_class="bert_sentiment.config:CompareConfig",
+        function="bert_sentiment.comparison.command:run",
+        default_config="compare",
+    ),
+    Command(
+        name="arena",
+        summary="Compare fine-tuning methods: accuracy, cost and forgetting, each at its best learning rate.",
+        config_class="bert_sentiment.config:ArenaConfig",
+        function="bert_sentiment.arena.command:run",
+        default_config="arena",
+    ),
+    Command(
         name="predict",
         summary="Label texts or a file with a trained model.",
         config_class="bert_sentiment.config:PredictConfig",
         function="bert_sentiment.inference.predict_command:run",
+        default_config=None,
+    ),
+    Command(
+        name="serve",
+        summary="Open a web page to try a trained model, with an API beside it.",
+        config_class="bert_sentiment.config:ServeConfig",
+        function="bert_sentiment.app.serve:run",
         default_config=None,
     ),
 ]

@@ -79,7 +79,7 @@ def sentiment_report(trained: TrainedRun, figures: dict[str, Any]) -> str:
         lead=[headline(trained.evaluation, figures)],
         sections=[
             comparison_section(trained.evaluation),
-            training_section(trained),
+            training_section(trained, figures),
             errors_section(trained),
             probability_section(trained, figures),
             behaviour_section(trained.evaluation),
@@ -137,7 +137,7 @@ def _p_value(comparison: Comparison) -> str:
     return "< 0.001" if comparison.mcnemar.p_value < 0.001 else f"{comparison.mcnemar.p_value:.3f}"
 
 
-def training_section(trained: TrainedRun) -> Section:
+def training_section(trained: TrainedRun, figures: dict[str, Any]) -> Section:
     """The learning curve and what was kept."""
     result, metric = trained.training, trained.config.trainer.metric
     figure = visualization.learning_curve_figure(trained.run.history(), result.best_step)
@@ -148,7 +148,8 @@ def training_section(trained: TrainedRun) -> Section:
             Text(
                 f"{result.epochs:.3g} epochs of at most {trained.config.trainer.epochs}, {result.steps:,} steps. The "
                 f"weights of step {result.best_step:,} were kept: the best validation {metric.replace('_', '-')}, "
-                f"{result.best_metric:.4f}."
+                f"{result.best_metric:.4f}. Method: {trained.config.method.name}, {figures['trained_parameters']:,} "
+                f"numbers trained ({100 * figures['trained_share']:.3g} % of all)."
             ),
             Figure(figure, "Losses and validation figures by step.", "Training and validation curves by step"),
         ],
@@ -327,19 +328,23 @@ def next_section(trained: TrainedRun) -> Section:
         "What to try next",
         [
             Text("Use it, on a text or on a file:"),
-            Code('bert-sentiment predict --explain "I expected to hate it, and I did not."'),
+            Code('bert-sentiment predict --explain True "I expected to hate it, and I did not."'),
             Code("bert-sentiment predict --input reviews.csv"),
             Text("Train on one domain and see how far it carries to the others:"),
             Code("bert-sentiment run --data.domains films"),
             Text("Your own texts, columns found by their names:"),
             Code("bert-sentiment run --data.path my_reviews.csv"),
-            Callout(
-                f"The model lies in `{trained.run.folder / 'model'}`, a folder that transformers' `from_pretrained` "
-                "reads as it is.",
-                "tip",
-            ),
+            Callout(where_the_model_is(trained), "tip"),
         ],
     )
+
+
+def where_the_model_is(trained: TrainedRun) -> str:
+    """What the model folder holds, and what reads it."""
+    folder, method = trained.run.folder / "model", trained.config.method.name
+    if (folder / "config.json").is_file():
+        return f"The model lies in `{folder}`, a folder that transformers' `from_pretrained` reads as it is."
+    return f"`{folder}` holds what {method} trained; `bert-sentiment predict` puts it on the encoder again."
 
 
 def _short(text: str, longest: int = 220) -> str:

@@ -4,12 +4,14 @@
 """
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from bert_sentiment.config import SentimentConfig
+from bert_sentiment.config import EvaluationConfig, MethodConfig, SentimentConfig
 from bert_sentiment.data.data_check import check_data
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.types import SentimentDataset, Splits
@@ -17,6 +19,8 @@ from bert_sentiment.evaluation.baselines import Predict, fit_majority, fit_tfidf
 from bert_sentiment.evaluation.calibration import fit_temperature
 from bert_sentiment.evaluation.metrics import Evaluation, evaluate, summary_figures
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier
+from bert_sentiment.models.method_files import save_method
+from bert_sentiment.models.methods import MERGING_METHODS, apply_method, merge, method_of, trained_parameters
 from bert_sentiment.models.trainer import train
 from bert_sentiment.report import TrainedRun, sentiment_report
 from roadmap_shared.files import atomic_write
@@ -25,8 +29,13 @@ from roadmap_shared.runs import start_run
 PROJECT = "bert_sentiment"
 MODEL_FOLDER = "model"
 PREDICTIONS_FILE = "predictions.jsonl"
-RESUMABLE_CHANGES = ("trainer.threads", "trainer.device", "evaluation.")
+RESUMABLE_CHANGES = (
+    *("trainer.threads", "trainer.device"),
+    *(f"evaluation.{item.name}" for item in fields(EvaluationConfig)),
+)
 """Settings that may differ when a run is resumed: they change no weight."""
+ORDINARY_METHODS = ("full", "head", "bitfit")
+"""Methods that add nothing to the network."""
 
 
 def run(config: SentimentConfig) -> dict[str, Any]:
@@ -36,27 +45,56 @@ def run(config: SentimentConfig) -> dict[str, Any]:
         model = build_classifier(config.model, config.preprocessing, splits.labels, run.seed)
         check = check_data(splits, model.tokenizer, config.preprocessing)
         baselines = fit_baselines(model, splits) if run.is_main else {}
+        model = with_method(model, config.method, run.seed)
+        n_trained, n_weights = trained_parameters(model.network)
         result = train(model, splits, config.trainer, run)
         if not run.is_main:
             return {}
-        validation = splits.validation
+        model, validation = merged_where_possible(model), splits.validation
         model.temperature = fit_temperature(model.logits(validation.texts), validation.targets)
-        model.save(run.folder / MODEL_FOLDER)
+        save_model(model, run.folder / MODEL_FOLDER)
         evaluation = evaluate(model, splits.test, baselines, config.evaluation)
         write_predictions(run.folder / PREDICTIONS_FILE, evaluation, splits.test)
         trained = TrainedRun(config, run, splits, model, check, result, evaluation)
         figures = summary_figures(evaluation, splits.test, config.evaluation)
-        return run.finish(figures | {"best_step": result.best_step}, sentiment_report(trained, figures))
+        figures |= {
+            "best_step": result.best_step,
+            "trained_parameters": n_trained,
+            "trained_share": n_trained / n_weights,
+        }
+        return run.finish(figures, sentiment_report(trained, figures))
 
 
 def fit_baselines(model: SentimentModel, splits: Splits) -> dict[str, Predict]:
     """What the classifier has to beat: always the same label, the words alone, the encoder before fine-tuning."""
-    fits = {"majority": fit_majority, "tfidf": fit_tfidf, "frozen": frozen_encoder(model.features)}
-    fitted = {name: fit(splits.train, splits.validation) for name, fit in fits.items()}
-    # The encoder is about to change: its features of the test texts are taken now.
-    frozen, texts = fitted["frozen"], splits.test.texts
-    answers = dict(zip(texts, frozen(texts), strict=True))
-    return {**fitted, "frozen": lambda asked: np.array([answers[text] for text in asked])}
+    texts = [*splits.train.texts, *splits.validation.texts, *splits.test.texts]
+    # Taken once, and now: the encoder is about to change.
+    known = dict(zip(texts, model.features(texts), strict=True))
+    frozen = frozen_encoder(lambda asked: np.stack([known[text] for text in asked]))
+    fits = {"majority": fit_majority, "tfidf": fit_tfidf, "frozen": frozen}
+    return {name: fit(splits.train, splits.validation) for name, fit in fits.items()}
+
+
+def with_method(model: SentimentModel, config: MethodConfig, seed: int) -> SentimentModel:
+    """The model with what its fine-tuning method adds, drawn from the seed alone."""
+    torch.manual_seed(seed)
+    return apply_method(model, config)
+
+
+def merged_where_possible(model: SentimentModel) -> SentimentModel:
+    """An ordinary classifier instead of low-rank updates or scales: what is measured is what is kept."""
+    method = method_of(model.network)
+    return merge(model) if method is not None and method.name in MERGING_METHODS else model
+
+
+def save_model(model: SentimentModel, folder: Path) -> None:
+    """A folder that `from_pretrained` reads; where the method adds layers or virtual tokens, for which transformers has
+    no class, their weights and the name of the base model: `load_method` reads either."""
+    method = method_of(model.network)
+    if method is None or method.name in ORDINARY_METHODS:
+        model.save(folder)
+    else:
+        save_method(model, folder)
 
 
 def write_predictions(path: Path, evaluation: Evaluation, test: SentimentDataset) -> None:

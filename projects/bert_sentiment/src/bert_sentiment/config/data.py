@@ -16,7 +16,8 @@ class DataConfig:
     """Languages of the built-in texts."""
 
     path: Path | None = None
-    """File (.csv, .tsv, .jsonl, .parquet) or folder (one folder a class, or rt-polarity.pos and .neg) instead."""
+    """File (.csv, .tsv, .jsonl, .json, .parquet, .txt with the label first on a line; .gz too) or folder instead: one
+    folder a class, files ending in .pos and .neg, or train, dev and test files."""
 
     validation_path: Path | None = None
     """Validation texts in the same form. None: a share of the training texts."""
@@ -31,14 +32,16 @@ class DataConfig:
     """Configuration of the hub data set, such as `sentiment` of cardiffnlp/tweet_eval."""
 
     text_column: str | None = None
-    """Column with the text. None: the first of text, sentence, review, content, tweet, comment that is there."""
+    """Column with the text. None: the first of text, sentence, review, content, tweet, comment that is there. A
+    number where the file has no header."""
 
     label_column: str | None = None
-    """Column with the label. None: the first of label, sentiment, polarity, class, rating, stars that is there."""
+    """Column with the label. None: the first of label, sentiment, polarity, class, rating, stars that is there. A
+    number where the file has no header."""
 
     label_map: tuple[str, ...] = ()
-    """What the file's labels are called: 0=negative 4=positive. Labels that are not named are rejected. None: as
-    they are."""
+    """What the file's labels are called: 0=negative 4=positive. Labels that are not named are rejected.
+    Without it they are called as in the file."""
 
     validation_share: float = 0.1
     """Share of the training texts held out for validation where no validation texts are given."""
@@ -50,7 +53,7 @@ class DataConfig:
     """Seeds the split. It is drawn within each label, and equal texts stay on one side."""
 
     max_examples: int | None = None
-    """At most this many training and this many test texts, drawn by the split's seed. None: all."""
+    """At most this many texts of each part, drawn by the split's seed. None: all."""
 
     def __post_init__(self) -> None:
         if self.path is not None and self.name is not None:

@@ -19,6 +19,9 @@ class EvaluationConfig:
     n_mistakes: int = 12
     """Most confident mistakes shown."""
 
+    n_robustness: int | None = 200
+    """Test texts that the robustness test changes, drawn at random. None: all."""
+
     typo_rate: float = 0.1
     """Share of the words that get a typing error in the robustness test."""
 
@@ -28,5 +31,7 @@ class EvaluationConfig:
                 raise ValueError(f"--evaluation.{name} {getattr(self, name)} must be at least 1")
         if self.n_mistakes < 0:
             raise ValueError(f"--evaluation.n_mistakes {self.n_mistakes} must be at least 0")
+        if self.n_robustness is not None and self.n_robustness < 1:
+            raise ValueError(f"--evaluation.n_robustness {self.n_robustness} must be at least 1")
         if not 0 <= self.typo_rate <= 1:
             raise ValueError(f"--evaluation.typo_rate {self.typo_rate} must lie between 0 and 1")

@@ -52,7 +52,8 @@ def csv_records(file: Iterable[str], delimiter: str) -> Iterator[tuple[int, list
     Quotes are read as RFC 4180 has it. Tab-separated files are often written without any quoting, so that a quote is
     part of the text: where a quoted cell does not work out, their line is cut at its tabs.
     """
-    # Python's own limit is an eighth of it. The setting belongs to the whole process, hence only ever raised.
+    # Python's own limit is an eighth of it. The setting belongs to the whole process, hence only ever raised, and it may
+    # be above ours already.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     lines = _Lines(iter(file))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -65,6 +66,8 @@ def csv_records(file: Iterable[str], delimiter: str) -> Iterator[tuple[int, list
             cells = _mend(lines, delimiter)
         if not lines.record:
             return
+        if cells and any(len(cell) > MAX_CELL for cell in cells):
+            cells = _mend(lines, delimiter)
         if delimiter == "\t" and _swallowed_rows(lines.record):
             cells = _mend(lines, delimiter)
         if cells:

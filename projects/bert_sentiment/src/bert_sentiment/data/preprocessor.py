@@ -16,11 +16,11 @@ from transformers import PreTrainedTokenizerBase
 
 from bert_sentiment.config import PreprocessingConfig
 
-_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>]{0,500}|!--.*?--)>", re.DOTALL)
-_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_MENTION = re.compile(r"(?<![\w@])@\w{1,50}")
-_ELONGATED = re.compile(r"(\D)\1{3,}")
-_BLANKS = re.compile(r"\s+")
+TAG = re.compile(r"<(?:/?[a-zA-Z][^<>]{0,500}|!--.*?--)>", re.DOTALL)
+URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+MENTION = re.compile(r"(?<![\w@])@\w{1,50}")
+ELONGATED = re.compile(r"(\D)\1{3,}")
+BLANKS = re.compile(r"\s+")
 
 HEAD_SHARE = 0.25
 """Share of the tokens that `head_tail` takes from the beginning: 128 of 510 in Sun et al. (2019)."""
@@ -29,14 +29,14 @@ HEAD_SHARE = 0.25
 def clean(text: str, config: PreprocessingConfig) -> str:
     """The text without what `config` takes away, blanks joined."""
     if config.html:
-        text = html.unescape(_TAG.sub(" ", text))
+        text = html.unescape(TAG.sub(" ", text))
     if config.urls == "token":
-        text = _URL.sub("http", text)
+        text = URL.sub("http", text)
     if config.mentions == "token":
-        text = _MENTION.sub("@user", text)
+        text = MENTION.sub("@user", text)
     if config.elongation:
-        text = _ELONGATED.sub(r"\1\1\1", text)
-    return _BLANKS.sub(" ", text).strip()
+        text = ELONGATED.sub(r"\1\1\1", text)
+    return BLANKS.sub(" ", text).strip()
 
 
 def truncate(tokens: list[int], room: int, config: PreprocessingConfig) -> list[int]:

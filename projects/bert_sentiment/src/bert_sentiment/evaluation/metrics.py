@@ -11,6 +11,7 @@ import numpy as np
 
 from bert_sentiment.config import EvaluationConfig
 from bert_sentiment.data.preprocessor import token_ids
+from bert_sentiment.data.splitting import sample
 from bert_sentiment.data.types import Example, SentimentDataset
 from bert_sentiment.evaluation.baselines import Predict
 from bert_sentiment.evaluation.behaviour import BehaviourResult, run_behaviour
@@ -92,10 +93,16 @@ def evaluate(
         domains=by_domain(predicted, test, config),
         baselines={name: compare(predicted, baseline, test, config) for name, baseline in baselines.items()},
         slices=accuracy_by_slice(test.examples, predicted, lengths, test.labels),
-        robustness=robustness(predict, test.texts, test.targets, seed=0, rate=config.typo_rate),
+        robustness=robustness(predict, *sampled_texts(test, config), seed=0, rate=config.typo_rate),
         behaviour=run_behaviour(predict, test.labels),
         mistakes=confident_mistakes(probabilities, test, config.n_mistakes),
     )
+
+
+def sampled_texts(test: SentimentDataset, config: EvaluationConfig) -> tuple[list[str], list[int]]:
+    """Texts and labels for the robustness test, which predicts each of them a dozen times."""
+    chosen = sample(test.examples, config.n_robustness, 0)
+    return [example.text for example in chosen], [example.label for example in chosen]
 
 
 def score(predicted: np.ndarray, test: SentimentDataset, config: EvaluationConfig) -> Scores:

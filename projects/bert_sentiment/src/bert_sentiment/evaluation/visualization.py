@@ -159,7 +159,7 @@ def confidence_figure(probabilities: ArrayLike, targets: ArrayLike) -> Figure:
         linewidth=0,
     )
     histogram.set(xlabel="confidence", ylabel="texts", xlim=(1 / scores.shape[1] - 0.05, 1))
-    histogram.legend(loc="upper left")
+    histogram.legend(loc="best")
     ranked = np.argsort(-confidences, kind="stable")
     answered = np.arange(1, len(true) + 1)
     # Texts of equal confidence are answered together: only the last of each group is a point.

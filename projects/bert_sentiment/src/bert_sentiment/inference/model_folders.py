@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bert_sentiment.models.bert_classifier import EXTRAS_FILE
+from bert_sentiment.models.method_files import METHOD_FILE
 from roadmap_shared.errors import UserError, did_you_mean
 
 PROJECT = "bert_sentiment"
@@ -66,14 +67,13 @@ def _runs_with_model(runs: Path) -> list[Path]:
 
 def _has_model(run: Path) -> bool:
     # The file that is written last: a model that is being saved does not count.
-    return (run / MODEL / EXTRAS_FILE).is_file()
+    return (run / MODEL / EXTRAS_FILE).is_file() or (run / MODEL / METHOD_FILE).is_file()
 
 
 def _inside(folder: Path) -> Path:
-    if (folder / MODEL / "config.json").is_file():
-        return folder / MODEL
-    if (folder / "config.json").is_file():
-        return folder
+    for place in (folder / MODEL, folder):
+        if (place / "config.json").is_file() or (place / METHOD_FILE).is_file():
+            return place
     if (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: is a run without a model: it has not ended, or its command keeps none. {_TRAIN}")
     raise UserError(f"{folder}: is neither a model folder (no config.json in it) nor a run. {_TRAIN}")

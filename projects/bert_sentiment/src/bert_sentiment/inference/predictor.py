@@ -12,6 +12,7 @@ from bert_sentiment.config import PreprocessingConfig
 from bert_sentiment.data.preprocessor import clean
 from bert_sentiment.inference.model_folders import model_folder
 from bert_sentiment.models.bert_classifier import SentimentModel
+from bert_sentiment.models.method_files import load_method
 from roadmap_shared.errors import UserError
 
 UNSURE = "unsure"
@@ -65,7 +66,7 @@ class Predictor:
             UserError: there is no such model, or it is damaged or no classifier.
         """
         folder = model_folder(model, root)
-        return cls(SentimentModel.load(folder, find_device(device)), unsure_below, folder)
+        return cls(load_method(folder, device=find_device(device)), unsure_below, folder)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from bert_sentiment.config import PreprocessingConfig
-from bert_sentiment.data.preprocessor import _BLANKS, _ELONGATED, _MENTION, _TAG, _URL, special_tokens, truncate
+from bert_sentiment.data.preprocessor import BLANKS, ELONGATED, MENTION, TAG, URL, special_tokens, truncate
 from roadmap_shared.errors import UserError
 
 # The pattern of html.unescape (HTML 5, section 13.2.5.72): applied match by match, it gives the same text.
@@ -73,12 +73,12 @@ def clean_with_places(text: str, config: PreprocessingConfig) -> tuple[str, list
     """What `preprocessor.clean` returns, and for each of its characters the place in the original it stands for."""
     places = [Place(index, index + 1) for index in range(len(text))]
     steps: list[tuple[bool, re.Pattern[str], Callable[[re.Match[str]], str]]] = [
-        (config.html, _TAG, lambda match: " "),
+        (config.html, TAG, lambda match: " "),
         (config.html, _ENTITY, lambda match: html.unescape(match.group())),
-        (config.urls == "token", _URL, lambda match: "http"),
-        (config.mentions == "token", _MENTION, lambda match: "@user"),
-        (config.elongation, _ELONGATED, lambda match: 3 * match.group(1)),
-        (True, _BLANKS, lambda match: " "),
+        (config.urls == "token", URL, lambda match: "http"),
+        (config.mentions == "token", MENTION, lambda match: "@user"),
+        (config.elongation, ELONGATED, lambda match: 3 * match.group(1)),
+        (True, BLANKS, lambda match: " "),
     ]
     for wanted, pattern, replacement in steps:
         if wanted:

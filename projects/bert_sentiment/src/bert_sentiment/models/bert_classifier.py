@@ -7,6 +7,8 @@ Shapes: N texts, K labels.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -90,12 +92,24 @@ class SentimentModel:
         return softmax(self.logits(texts, batch_size) / self.temperature)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `load` and transformers' `from_pretrained` read."""
-        with quiet_transformers():
-            self.network.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-        extras = {"temperature": self.temperature, "preprocessing": asdict(self.preprocessing)}
-        atomic_write(folder / EXTRAS_FILE, json.dumps(extras, indent=2) + "\n")
+        """Write a folder that `load` and transformers' `from_pretrained` read.
+
+        It is written under another name and moved into place when whole: a process that serves the earlier model goes
+        on with the files that it has opened.
+        """
+        unfinished, replaced = (folder.with_name(f".{folder.name}-{state}-{os.getpid()}") for state in ("new", "old"))
+        try:
+            with quiet_transformers():
+                self.network.save_pretrained(unfinished)
+                self.tokenizer.save_pretrained(unfinished)
+            extras = {"temperature": self.temperature, "preprocessing": asdict(self.preprocessing)}
+            atomic_write(unfinished / EXTRAS_FILE, json.dumps(extras, indent=2) + "\n")
+            if folder.exists():
+                os.replace(folder, replaced)
+            os.replace(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "SentimentModel":

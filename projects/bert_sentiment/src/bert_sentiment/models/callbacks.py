@@ -1,7 +1,9 @@
-"""What happens around the Trainer's steps: logging, progress, early stopping, Ctrl-C."""
+"""What happens around the Trainer's steps: logging, progress, timing, early stopping, Ctrl-C."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -50,6 +52,27 @@ class RunLogger(TrainerCallback):
             self.run.log(state.global_step, **figures)
             if self.bar is not None and "loss" in figures:
                 self.bar.postfix(loss=figures["loss"])
+
+
+class StepClock(TrainerCallback):
+    """Measures the steps, without the evaluations and checkpoints between them."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    @property
+    def median(self) -> float:
+        """Seconds of the median step, which a pause of the machine does not change; NaN before the first."""
+        return median(self.seconds) if self.seconds else float("nan")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
 
 
 class SealCheckpoints(TrainerCallback):

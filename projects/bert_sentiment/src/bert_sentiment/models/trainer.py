@@ -5,9 +5,11 @@ buckets that are the same for any number of processes, early stopping that canno
 """
 
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,9 @@ from bert_sentiment.config import TrainerConfig
 from bert_sentiment.data.preprocessor import pad, token_ids
 from bert_sentiment.data.types import SentimentDataset, Splits
 from bert_sentiment.models.batches import BucketSampler
-from bert_sentiment.models.bert_classifier import SentimentModel
-from bert_sentiment.models.callbacks import EarlyStopping, RunLogger, SealCheckpoints, StopOnInterrupt
-from bert_sentiment.models.checkpoints import newest_whole_checkpoint
+from bert_sentiment.models.bert_classifier import SentimentModel, quiet_transformers
+from bert_sentiment.models.callbacks import EarlyStopping, RunLogger, SealCheckpoints, StepClock, StopOnInterrupt
+from bert_sentiment.models.checkpoints import load_trained, newest_whole_checkpoint, save_trained, trains_a_part
 from bert_sentiment.models.learning_rates import parameter_groups
 from roadmap_shared.errors import UserError
 from roadmap_shared.interruption import finish_step_on_interrupt
@@ -44,6 +46,8 @@ class TrainingResult:
     best_metric: float
     steps: int
     epochs: float
+    seconds_per_step: float = field(default=float("nan"), compare=False)
+    """Of the median step since the start or the resumption, on the main process."""
 
 
 class TokenizedTexts(Dataset[dict[str, Any]]):
@@ -65,11 +69,19 @@ class TokenizedTexts(Dataset[dict[str, Any]]):
         return self.items[index]
 
 
-def train(model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run) -> TrainingResult:
+def train(
+    model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run, max_steps: int | None = None
+) -> TrainingResult:
     """Fine-tune `model` in place; it ends with the weights of the best evaluation.
 
     Checkpoints go into the run folder; a resumed run goes on from the newest whole one. Ctrl-C finishes the step, saves
     and raises KeyboardInterrupt.
+
+    Args:
+        model: with all weights to train, or with a fine-tuning method that says which (`apply_method`).
+        splits: the test part is not used.
+        run: where to; its seed orders the texts and draws the dropout.
+        max_steps: steps after which training ends even if `config.epochs` are not over.
 
     Raises:
         UserError: the loss became infinite or not a number, or the batch cannot be shared out evenly.
@@ -79,13 +91,14 @@ def train(model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run
     folder, checkpoint = agree_on_folders(config, run)
     trained_on = TokenizedTexts(model, splits.train)
     weights = class_weights(splits.train.targets, len(splits.labels)) if config.class_weights == "balanced" else None
-    with finish_step_on_interrupt() as interrupted:
+    clock = StepClock()
+    with finish_step_on_interrupt() as interrupted, quiet_transformers():
         trainer = SentimentTrainer(
             config=config,
             class_weights=weights,
             seed=run.seed,
-            model=model.network,
-            args=training_arguments(config, len(trained_on), run.seed, folder),
+            network=model.network,
+            args=training_arguments(config, len(trained_on), run.seed, folder, max_steps),
             train_dataset=trained_on,
             eval_dataset=TokenizedTexts(model, splits.validation, sort=True),
             data_collator=partial(collate, tokenizer=model.tokenizer),
@@ -95,6 +108,7 @@ def train(model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run
                 SealCheckpoints(),
                 EarlyStopping(METRICS[config.metric], config.patience),
                 StopOnInterrupt(interrupted),
+                clock,
             ],
         )
         # The Trainer's own table and bar; ours goes to the run and to stderr.
@@ -110,6 +124,7 @@ def train(model: SentimentModel, splits: Splits, config: TrainerConfig, run: Run
         best_metric=float("nan") if state.best_metric is None else float(state.best_metric),
         steps=state.global_step,
         epochs=float(state.epoch or 0),
+        seconds_per_step=clock.median,
     )
 
 
@@ -127,7 +142,9 @@ def agree_on_folders(config: TrainerConfig, run: Run) -> tuple[str, str | None]:
     return found[0], found[1]
 
 
-def training_arguments(config: TrainerConfig, n_texts: int, seed: int, folder: str) -> TrainingArguments:
+def training_arguments(
+    config: TrainerConfig, n_texts: int, seed: int, folder: str, max_steps: int | None = None
+) -> TrainingArguments:
     """The Trainer's settings for ours.
 
     Raises:
@@ -141,16 +158,18 @@ def training_arguments(config: TrainerConfig, n_texts: int, seed: int, folder: s
             f"--trainer.accumulation_steps {config.accumulation_steps})"
         )
     steps_per_epoch = -(-n_texts // config.batch_size)
-    evaluate_every = max(1, -(-steps_per_epoch // config.evaluations_per_epoch))
+    steps = min(steps_per_epoch * config.epochs, max_steps or sys.maxsize)
+    evaluate_every = min(steps, -(-steps_per_epoch // config.evaluations_per_epoch))
     return TrainingArguments(
         output_dir=folder,
         num_train_epochs=config.epochs,
+        max_steps=steps if max_steps else -1,
         per_device_train_batch_size=config.batch_size // parts,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=config.accumulation_steps,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule if config.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=round(config.warmup_share * steps_per_epoch * config.epochs),
+        warmup_steps=round(config.warmup_share * steps),
         max_grad_norm=config.clip_norm,
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
@@ -175,11 +194,13 @@ def training_arguments(config: TrainerConfig, n_texts: int, seed: int, folder: s
 
 
 class SentimentTrainer(Trainer):
-    """The Trainer with our batches, loss and optimiser."""
+    """The Trainer with our batches, loss and optimiser, and checkpoints that fit fine-tuning methods."""
 
-    def __init__(self, *, config: TrainerConfig, class_weights: Tensor | None, seed: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config, self.class_weights, self.data_seed = config, class_weights, seed
+    def __init__(
+        self, *, network: nn.Module, config: TrainerConfig, class_weights: Tensor | None, seed: int, **kwargs: Any
+    ) -> None:
+        super().__init__(model=network, **kwargs)
+        self.network, self.config, self.class_weights, self.data_seed = network, config, class_weights, seed
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Any = train_dataset or self.train_dataset
@@ -207,6 +228,24 @@ class SentimentTrainer(Trainer):
             # The Trainer adds up the parts of a step (accumulation, and in DDP the mean over processes).
             loss = loss * len(labels) * self.args.world_size / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not trains_a_part(self.network):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            save_trained(self.network, Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if trains_a_part(self.network):
+            load_trained(self.network, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if trains_a_part(self.network):
+            load_trained(self.network, Path(str(self.state.best_model_checkpoint)))
+        else:
+            super()._load_best_model()
 
     def _smoothing(self, model: nn.Module) -> float:
         return self.config.label_smoothing if model.training else 0.0
