@@ -52,7 +52,7 @@ def csv_records(file: Iterable[str], delimiter: str) -> Iterator[tuple[int, list
     Quotes are read as RFC 4180 has it. Tab-separated files are often written without any quoting, so that a quote is
     part of the text: where a quoted cell does not work out, their line is cut at its tabs.
     """
-    # Python's own limit is an eighth of it. The setting belongs to the whole process, hence only ever raised, and it may
+    # Python's own limit is an eighth of it. The setting belongs to the whole process: it is only ever raised, and may
     # be above ours already.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     lines = _Lines(iter(file))
