@@ -130,9 +130,11 @@ def test_tensorboard_events_read_back(folder, png, svg):
 
 
 def test_wandb_offline_writes_a_run_below_the_run_folder(folder, png, svg, monkeypatch, capfd):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DISABLE_WEAVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(folder.parent))
+    # What makes wandb advise Weave; transformers imports it.
+    monkeypatch.setitem(sys.modules, "huggingface_hub.inference", types.ModuleType("inference"))
     import wandb
 
     tracker = start("wandb", folder, experiment="group-of-runs")

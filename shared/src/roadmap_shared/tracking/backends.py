@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,9 @@ class WandbTracker:
         self._wandb = _import("wandb", extra="wandb")
         mode = None if "WANDB_MODE" in os.environ else "online" if os.environ.get("WANDB_API_KEY") else "offline"
         settings = self._wandb.Settings(console="off", silent=True)
+        if "weave" not in sys.modules:
+            # `silent` does not cover the advice to install Weave, which comes wherever transformers is imported.
+            os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         self._run = self._wandb.init(
             project=experiment, name=folder.name, dir=str(folder), mode=mode, settings=settings
         )
