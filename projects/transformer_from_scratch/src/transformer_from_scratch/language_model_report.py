@@ -110,12 +110,26 @@ def learning_section(scores: dict[str, Any], run: Run) -> Section:
         highlight_best={"nats per character": "min", "bits per character": "min"},
         formats={"nats per character": ".3f", "bits per character": ".3f"},
     )
+    curve = Figure(figure, "Training and validation loss, and the learning rate.", "loss against step")
     return Section(
         "What it learned",
-        [Figure(figure, "Training and validation loss, and the learning rate.", "loss against step"), table],
+        [curve, table, *seed_blocks(scores)],
         "The loss is the surprise at the true next token. The validation loss is exact: every held-out character is "
         "predicted once, each window of the text from its own beginning.",
     )
+
+
+def seed_blocks(scores: dict[str, Any]) -> list[Text]:
+    """What several seeds gave, where several were trained."""
+    if "val_loss_seeds" not in scores:
+        return []
+    losses = ", ".join(f"{loss:.4f}" for loss in scores["val_loss_seeds"])
+    return [
+        Text(
+            f"**{scores['val_loss_seeds_mean']:.4f} ± {scores['val_loss_seeds_spread']:.4f}** nats per character over "
+            f"{len(scores['val_loss_seeds'])} seeds (mean and standard deviation; one by one: {losses})."
+        )
+    ]
 
 
 def nats_and_bits(nats: float) -> tuple[float, float]:

@@ -3,22 +3,24 @@
 `run` below is the whole story; each of its lines is one module.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from roadmap_shared.config import RunConfig, TrackingConfig
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import bits_per_byte, bits_per_character, perplexity
-from roadmap_shared.runs import start_run
+from roadmap_shared.metrics import bits_per_byte, bits_per_character, mean_and_spread, perplexity
+from roadmap_shared.runs import Run, start_run
 from transformer_from_scratch.config import LanguageModelConfig, LanguageModelEvaluation, ModelConfig
 from transformer_from_scratch.corpus import Corpus, Windows, load_corpus, random_seed
 from transformer_from_scratch.evaluation import window_losses
 from transformer_from_scratch.language_model_report import ShownTexts, language_model_report
 from transformer_from_scratch.models import DecoderLM
 from transformer_from_scratch.ngram import KneserNey, unigram_losses
-from transformer_from_scratch.processes import start_processes
+from transformer_from_scratch.processes import Processes, start_processes
 from transformer_from_scratch.trainer import mean_tokens_per_second, train
 
 RESUMABLE_CHANGES = (
@@ -42,6 +44,7 @@ def run(config: LanguageModelConfig) -> dict[str, Any]:
             config, project="transformer_from_scratch", command="run", resumable_changes=RESUMABLE_CHANGES
         ) as run,
     ):
+        check_seeds(config, processes)
         corpus = load_corpus(config.data, config.model.context)
         shown = choose_shown_texts(corpus, config.evaluation)
         model = build_language_model(config.model, corpus.tokenizer.vocab_size, run.seed)
@@ -50,6 +53,7 @@ def run(config: LanguageModelConfig) -> dict[str, Any]:
         if not run.is_main:
             return scores
         scores["tokens_per_second"] = mean_tokens_per_second(run.history())
+        scores |= spread_over_seeds(corpus, config, scores["val_loss"], run, processes)
         return run.finish(scores, language_model_report(model, corpus, shown, config, scores, run))
 
 
@@ -97,6 +101,40 @@ def build_language_model(config: ModelConfig, vocab_size: int, seed: int) -> Dec
     """A model with weights drawn from the seed alone, whatever was drawn before."""
     torch.manual_seed(random_seed(seed))
     return DecoderLM(config, vocab_size)
+
+
+def check_seeds(config: LanguageModelConfig, processes: Processes) -> None:
+    """Raise UserError for several seeds under torchrun."""
+    if config.evaluation.n_seeds > 1 and processes.count > 1:
+        raise UserError(
+            f"--evaluation.n_seeds {config.evaluation.n_seeds} trains in one process: start it without torchrun"
+        )
+
+
+def spread_over_seeds(
+    corpus: Corpus, config: LanguageModelConfig, first: float, run: Run, processes: Processes
+) -> dict[str, Any]:
+    """Train with further seeds, in run folders inside this one, and return the losses of all and their spread.
+
+    A resumed run goes on with the training that was interrupted, and trains none again that is done.
+    """
+    if config.evaluation.n_seeds == 1:
+        return {}
+    losses = [first]
+    for seed in range(run.seed + 1, run.seed + config.evaluation.n_seeds):
+        root = run.folder / "seeds" / str(seed)
+        begun = (root / "transformer_from_scratch" / "latest").exists()
+        settings = RunConfig(name=f"seed-{seed}", root=root, seed=seed, resume="latest" if begun else None)
+        further = replace(config, run=settings, tracking=TrackingConfig(), evaluation=LanguageModelEvaluation())
+        with start_run(
+            further, project="transformer_from_scratch", command="run", resumable_changes=RESUMABLE_CHANGES
+        ) as seed_run:
+            model = build_language_model(config.model, corpus.tokenizer.vocab_size, seed)
+            model = train(model, LanguageModelTask(corpus, config, seed), config.trainer, seed_run, processes)
+            found = window_losses(model, corpus.validation, config.model.context, config.evaluation.batch_size)
+            losses.append(found.mean * len(corpus.validation) / corpus.n_validation_characters)
+    mean, spread = mean_and_spread(losses)
+    return {"val_loss_seeds_mean": mean, "val_loss_seeds_spread": spread, "val_loss_seeds": losses}
 
 
 def score(model: DecoderLM, corpus: Corpus, config: LanguageModelConfig) -> dict[str, Any]:

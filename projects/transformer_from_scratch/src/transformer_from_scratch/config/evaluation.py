@@ -23,8 +23,16 @@ class LanguageModelEvaluation:
     attention_text: str | None = None
     """Text whose attention maps the report shows. None: the beginning of the validation part."""
 
+    n_seeds: int = 1
+    """Trainings, each with the seed after the last one's. Above 1 the summary has mean and standard deviation of the
+    validation loss over them; everything else is that of the first."""
+
     n_resamples: int = 2000
     """Bootstrap resamples of each interval."""
+
+    def __post_init__(self) -> None:
+        if self.n_seeds < 1:
+            raise ValueError(f"--evaluation.n_seeds {self.n_seeds} must be at least 1")
 
 
 @dataclass(kw_only=True, frozen=True)
