@@ -81,15 +81,16 @@ def start_run(
                 raise cannot_write(run.folder, error) from error
             raise
     _seed_everything(run.seed)
+    came_to_nothing = False
     try:
         yield run
     except UserError:
-        run.close()
-        if run.is_main and not run.resumed and run.is_empty():
-            discard(run.folder, latest_before)
+        came_to_nothing = run.is_main and not run.resumed and run.is_empty()
         raise
     finally:
         run.close()
+        if came_to_nothing:
+            discard(run.folder, latest_before)
 
 
 def _check_same_config(config: RunnableConfig, folder: Path, allowed: Sequence[str]) -> None:

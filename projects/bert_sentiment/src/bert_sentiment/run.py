@@ -8,14 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from bert_sentiment.config import EvaluationConfig, MethodConfig, SentimentConfig
 from bert_sentiment.data.data_check import check_data
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.types import SentimentDataset, Splits
-from bert_sentiment.evaluation.baselines import Predict, fit_majority, fit_tfidf, frozen_encoder
+from bert_sentiment.evaluation.baselines import Predict, fit_majority, fit_tfidf, frozen_encoder, remembered
 from bert_sentiment.evaluation.calibration import fit_temperature
 from bert_sentiment.evaluation.metrics import Evaluation, evaluate, summary_figures
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier
@@ -23,12 +22,10 @@ from bert_sentiment.models.method_files import save_method
 from bert_sentiment.models.methods import MERGING_METHODS, apply_method, merge, method_of, trained_parameters
 from bert_sentiment.models.trainer import train
 from bert_sentiment.report import TrainedRun, sentiment_report
+from bert_sentiment.run_layout import MODEL, PREDICTIONS, PROJECT
 from roadmap_shared.files import atomic_write
 from roadmap_shared.runs import start_run
 
-PROJECT = "bert_sentiment"
-MODEL_FOLDER = "model"
-PREDICTIONS_FILE = "predictions.jsonl"
 RESUMABLE_CHANGES = (
     *("trainer.threads", "trainer.device"),
     *(f"evaluation.{item.name}" for item in fields(EvaluationConfig)),
@@ -52,9 +49,9 @@ def run(config: SentimentConfig) -> dict[str, Any]:
             return {}
         model, validation = merged_where_possible(model), splits.validation
         model.temperature = fit_temperature(model.logits(validation.texts), validation.targets)
-        save_model(model, run.folder / MODEL_FOLDER)
+        save_model(model, run.folder / MODEL)
         evaluation = evaluate(model, splits.test, baselines, config.evaluation)
-        write_predictions(run.folder / PREDICTIONS_FILE, evaluation, splits.test)
+        write_predictions(run.folder / PREDICTIONS, evaluation, splits.test)
         trained = TrainedRun(config, run, splits, model, check, result, evaluation)
         figures = summary_figures(evaluation, splits.test, config.evaluation)
         figures |= {
@@ -68,10 +65,9 @@ def run(config: SentimentConfig) -> dict[str, Any]:
 def fit_baselines(model: SentimentModel, splits: Splits) -> dict[str, Predict]:
     """What the classifier has to beat: always the same label, the words alone, the encoder before fine-tuning."""
     texts = [*splits.train.texts, *splits.validation.texts, *splits.test.texts]
-    # Taken once, and now: the encoder is about to change.
-    known = dict(zip(texts, model.features(texts), strict=True))
-    frozen = frozen_encoder(lambda asked: np.stack([known[text] for text in asked]))
-    fits = {"majority": fit_majority, "tfidf": fit_tfidf, "frozen": frozen}
+    features = remembered(model.features)
+    features(texts)  # now, the test texts' too: the encoder is about to change
+    fits = {"majority": fit_majority, "tfidf": fit_tfidf, "frozen": frozen_encoder(features)}
     return {name: fit(splits.train, splits.validation) for name, fit in fits.items()}
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from bert_sentiment.app import markup
 from bert_sentiment.evaluation.visualization import confidence_figure, confusion_figure
-from bert_sentiment.inference.model_folders import PROJECT, runs_folder
+from bert_sentiment.inference.model_folders import runs_folder
+from bert_sentiment.run_layout import PREDICTIONS, PROJECT
 from roadmap_shared.errors import UserError, one_line
 from roadmap_shared.metrics import Interval, confusion_matrix
 from roadmap_shared.report import figure_svg, format_interval
 
-SUMMARY_FILE, PREDICTIONS_FILE = "summary.json", "predictions.jsonl"
+SUMMARY_FILE = "summary.json"
 N_MISTAKES = 12
 
 _drawing = threading.Lock()  # matplotlib's settings are one for the whole process
@@ -40,7 +41,7 @@ class FinishedRun:
         """
         try:
             summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-            lines = (folder / PREDICTIONS_FILE).read_text(encoding="utf-8").splitlines()
+            lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
             run = cls(folder.resolve().name, dict(summary), [json.loads(line) for line in lines if line.strip()])
             if not run.rows:
                 raise ValueError("no predictions")
@@ -68,7 +69,7 @@ class FinishedRun:
 def newest_run(root: Path) -> Path | None:
     """The folder of the newest run that has ended and says what it predicted."""
     runs = runs_folder(root) / PROJECT
-    whole = (path.parent for path in runs.glob(f"*/{SUMMARY_FILE}") if (path.parent / PREDICTIONS_FILE).is_file())
+    whole = (path.parent for path in runs.glob(f"*/{SUMMARY_FILE}") if (path.parent / PREDICTIONS).is_file())
     return max((folder for folder in whole if not folder.is_symlink()), key=lambda folder: folder.name, default=None)
 
 

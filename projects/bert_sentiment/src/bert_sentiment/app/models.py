@@ -5,9 +5,10 @@ from pathlib import Path
 from threading import Lock
 
 from bert_sentiment.app.shared import SharedPredictor
-from bert_sentiment.inference.model_folders import MODEL, PROJECT, runs_folder
+from bert_sentiment.inference.model_folders import runs_folder
 from bert_sentiment.inference.predictor import Predictor
 from bert_sentiment.models.bert_classifier import EXTRAS_FILE
+from bert_sentiment.run_layout import MODEL, PROJECT
 from roadmap_shared.errors import UserError
 
 MODELS_KEPT = 2

@@ -15,11 +15,12 @@ import numpy as np
 from bert_sentiment.arena.processes import train_in_process
 from bert_sentiment.arena.report import arena_report
 from bert_sentiment.arena.standings import Standings, standings
-from bert_sentiment.arena.training import FOLDER, PROJECT, MethodTraining
+from bert_sentiment.arena.training import FOLDER, MethodTraining
 from bert_sentiment.config import ArenaConfig, EvaluationConfig, MethodName, RatesConfig
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.types import Splits
 from bert_sentiment.evaluation.baselines import fit_majority, fit_tfidf
+from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import accuracy
 from roadmap_shared.runs import Run, start_run

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from bert_sentiment.data.preprocessor import by_length, pad, token_ids
-from bert_sentiment.models.bert_classifier import SentimentModel, evaluating
+from bert_sentiment.models.bert_classifier import SentimentModel, evaluating, mean_over_tokens
 from roadmap_shared.offline import python_reference
 
 N_NEIGHBOURS = 10
@@ -47,18 +46,15 @@ def encoder_features(model: SentimentModel, texts: Sequence[str], batch_size: in
     plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
     captured: list[torch.Tensor] = []
     hook = plain.base_model.register_forward_hook(lambda *call: captured.append(call[2].last_hidden_state))
-    sequences = token_ids(texts, model.tokenizer, model.preprocessing)
     features = np.zeros((len(texts), network.config.hidden_size), dtype=np.float32)
     try:
         with evaluating(network), torch.inference_mode():
-            for batch in by_length(sequences, batch_size):
-                inputs = pad([sequences[index] for index in batch], model.tokenizer)
-                inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            for batch, inputs in model.batches(texts, batch_size):
                 network(**inputs)
-                is_token = inputs["attention_mask"][..., None].float()  # (B, T, 1)
+                attention_mask = inputs["attention_mask"]  # (B, T)
                 # Virtual tokens stand before the text: what the text became are the last T.
-                hidden = captured.pop()[:, -is_token.shape[1] :].float()  # (B, T, C)
-                features[batch] = ((hidden * is_token).sum(1) / is_token.sum(1)).cpu().numpy()
+                hidden = captured.pop()[:, -attention_mask.shape[1] :]  # (B, T, C)
+                features[batch] = mean_over_tokens(hidden, attention_mask).cpu().numpy()
     finally:
         hook.remove()
     return features

@@ -9,6 +9,7 @@ from bert_sentiment.arena.figures import accuracy_by_share_figure
 from bert_sentiment.arena.standings import Standing, Standings
 from bert_sentiment.config import ArenaConfig
 from bert_sentiment.data.types import Splits
+from bert_sentiment.models.trainer import training_device
 from roadmap_shared.metrics import Interval
 from roadmap_shared.report import (
     Block,
@@ -198,4 +199,4 @@ def next_section(run: Run, outcome: Standings) -> Section:
 
 
 def _on_gpu(config: ArenaConfig) -> bool:
-    return config.trainer.device == "auto" and torch.cuda.is_available()
+    return training_device(config.trainer).type == "cuda"

@@ -17,11 +17,11 @@ from bert_sentiment.data.types import Splits
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier, softmax
 from bert_sentiment.models.method_files import save_method
 from bert_sentiment.models.methods import apply_method, trained_parameters
-from bert_sentiment.models.trainer import train
+from bert_sentiment.models.trainer import train, training_device
+from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.run import Run
 
-PROJECT = "bert_sentiment"
 FOLDER = "arena"
 """Folder of all trials inside the run."""
 
@@ -114,7 +114,7 @@ class MethodTraining:
         model = self.with_method(self.plain(trial.seed), trial.seed)
         trained, total = trained_parameters(model.network)
         try:
-            start_measuring(_device(self.config.trainer))
+            start_measuring(training_device(self.config.trainer))
             trainer = rates_for(trial, self.config.trainer)
             training = train(model, self.splits, trainer, run, self.config.arena.max_steps)
         except UserError as error:
@@ -128,7 +128,7 @@ class MethodTraining:
             validation=training.best_metric,
             # NaN where a resumed training had no step left.
             seconds_per_step=seconds if seconds == seconds else None,
-            peak_memory_mb=peak_memory_mb(_device(self.config.trainer), is_first),
+            peak_memory_mb=peak_memory_mb(training_device(self.config.trainer), is_first),
         )
         return self._test(model, result, folder) if tested else result
 
@@ -166,7 +166,3 @@ def saved_bytes(model: SentimentModel, folder: Path) -> int:
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _device(config: TrainerConfig) -> torch.device:
-    return torch.device("cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu")

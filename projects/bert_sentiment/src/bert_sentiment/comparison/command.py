@@ -14,11 +14,11 @@ from bert_sentiment.comparison.report import comparison_report
 from bert_sentiment.comparison.results import ResultCache
 from bert_sentiment.comparison.scores import Entry, champion, leaderboard, mean_accuracy
 from bert_sentiment.config import CompareConfig
+from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import Interval
 from roadmap_shared.runs import start_run
 
-PROJECT = "bert_sentiment"
 RESULTS_FOLDER = "compared"
 RESUMABLE_CHANGES = ("models", "shares", "trainer.threads", "n_resamples")
 """Settings that may differ when a run is resumed: all results have keys of their own."""

@@ -3,7 +3,6 @@
 Each kind of model is a function `(fit, config, run) -> Fitted`; `FITTERS` is the table of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import cast
@@ -22,9 +21,10 @@ from bert_sentiment.evaluation.baselines import (
     fit_majority,
     fit_tfidf,
     frozen_encoder,
+    remembered,
 )
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier, quiet_transformers
-from bert_sentiment.models.trainer import train
+from bert_sentiment.models.trainer import train, training_device
 from roadmap_shared.runs import Run
 
 
@@ -61,11 +61,6 @@ def fit_model(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
         return FITTERS[fit.model.kind](fit, config, run)
 
 
-def device_of(config: CompareConfig) -> torch.device:
-    """Where models are trained and used."""
-    return torch.device("cuda" if config.trainer.device == "auto" and torch.cuda.is_available() else "cpu")
-
-
 def _majority(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
     predictor = fit_majority(fit.train, fit.data.splits.validation)
     return Fitted(predictor, predictor.shares.size, predictor.shares.size)
@@ -78,15 +73,8 @@ def _tfidf(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
 
 def _frozen(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
     model = _pretrained(fit, config, run)
-    known: dict[str, np.ndarray] = {}
-
-    def features(texts: Sequence[str]) -> np.ndarray:
-        """Of each text once: the baseline asks for those of the training texts twice."""
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        known.update(zip(missing, model.features(missing), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    predictor = cast(LinearPredictor, frozen_encoder(features)(fit.train, fit.data.splits.validation))
+    fit_frozen = frozen_encoder(remembered(model.features))
+    predictor = cast(LinearPredictor, fit_frozen(fit.train, fit.data.splits.validation))
     trained = _weights(predictor)
     return Fitted(predictor, _count(model.network.base_model) + trained, trained)
 
@@ -120,7 +108,7 @@ FITTERS = {
 
 def _pretrained(fit: Fit, config: CompareConfig, run: Run) -> SentimentModel:
     model = build_classifier(ModelConfig(name=fit.model.source), config.preprocessing, fit.train.labels, run.seed)
-    model.network.to(device_of(config))  # type: ignore[arg-type]  # in place; its stub hides the method's self
+    model.network.to(training_device(config.trainer))  # type: ignore[arg-type]  # in place; its stub hides the method's self
     return model
 
 

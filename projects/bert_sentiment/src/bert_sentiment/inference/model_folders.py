@@ -4,11 +4,8 @@ from pathlib import Path
 
 from bert_sentiment.models.bert_classifier import EXTRAS_FILE
 from bert_sentiment.models.method_files import METHOD_FILE
+from bert_sentiment.run_layout import MODEL, PROJECT
 from roadmap_shared.errors import UserError, did_you_mean
-
-PROJECT = "bert_sentiment"
-MODEL = "model"
-"""Folder of the model inside a run."""
 
 _TRAIN = "Train one with `bert-sentiment run`, name its folder with --model, or the folder of the runs with --root"
 

@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from bert_sentiment.data.labelled import TEXT_COLUMNS
 from bert_sentiment.inference.predictor import Prediction
 from bert_sentiment.inference.text_files import Line, Lines, csv_records
 from roadmap_shared.errors import UserError, did_you_mean, one_line
 
-TEXT_COLUMNS = ("text", "sentence", "review", "content", "tweet", "comment")
 LABEL_COLUMN, PROBABILITY_COLUMN = "predicted_label", "predicted_probability"
 OUTPUT_ENDINGS = {".csv": ".csv", ".tsv": ".tsv", ".jsonl": ".jsonl", ".txt": ".csv"}
 """Ending of an input -> that of its output: plain text has no room for a label."""

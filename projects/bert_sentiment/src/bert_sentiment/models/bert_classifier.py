@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -65,26 +65,27 @@ class SentimentModel:
 
     def logits(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """(N, K) float32 logits of the texts, in their order."""
-        sequences = token_ids(texts, self.tokenizer, self.preprocessing)
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         with evaluating(self.network), torch.inference_mode():
-            for batch in by_length(sequences, batch_size):
-                inputs = pad([sequences[index] for index in batch], self.tokenizer)
-                output = self.network(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
-                logits[batch] = output.logits.float().cpu().numpy()
+            for batch, inputs in self.batches(texts, batch_size):
+                logits[batch] = self.network(**inputs).logits.float().cpu().numpy()
         return logits
+
+    def batches(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Texts of similar length together: their indices, and `input_ids` and `attention_mask`, (B, T) each, on the
+        network's device."""
+        sequences = token_ids(texts, self.tokenizer, self.preprocessing)
+        for batch in by_length(sequences, batch_size):
+            inputs = pad([sequences[index] for index in batch], self.tokenizer)
+            yield batch, {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def features(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """(N, C) float32 mean of the encoder's last hidden states over each text's tokens."""
-        sequences = token_ids(texts, self.tokenizer, self.preprocessing)
         features = np.zeros((len(texts), self.network.config.hidden_size), dtype=np.float32)
         with evaluating(self.network), torch.inference_mode():
-            for batch in by_length(sequences, batch_size):
-                inputs = pad([sequences[index] for index in batch], self.tokenizer)
-                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+            for batch, inputs in self.batches(texts, batch_size):
                 hidden = self.network.base_model(**inputs).last_hidden_state  # (B, T, C)
-                is_token = inputs["attention_mask"][..., None].to(hidden.dtype)  # (B, T, 1)
-                features[batch] = ((hidden * is_token).sum(1) / is_token.sum(1)).float().cpu().numpy()
+                features[batch] = mean_over_tokens(hidden, inputs["attention_mask"]).cpu().numpy()
         return features
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
@@ -127,6 +128,12 @@ class SentimentModel:
             preprocessing, temperature = _read_extras(folder / EXTRAS_FILE)
         network.to(torch.device(device))  # type: ignore[arg-type]  # in place; its stub hides the method's self
         return cls(network, tokenizer, preprocessing, temperature)
+
+
+def mean_over_tokens(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """(B, T, C) hidden states and (B, T) mask, 0 at padding -> (B, C) float32 mean over each text's tokens."""
+    is_token = attention_mask[..., None].float()  # (B, T, 1)
+    return (hidden.float() * is_token).sum(1) / is_token.sum(1)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
