@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HEAVY = {
+    "datasets",
+    "evaluate",
     "faiss",
     "matplotlib",
     "mlflow",

@@ -6,7 +6,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from roadmap_shared.cli import Command, run_cli
+from roadmap_shared.config import RunConfig
 from roadmap_shared.errors import UserError
 
 
@@ -131,29 +132,81 @@ def test_user_errors_on_the_way_to_the_command(toy, call, capsys, arguments, lin
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 2, "out of memory. Use a smaller batch, context or model."),
         (
-            OSError(errno.ENOSPC, "No space left on device", "runs/a"),
+            OSError(errno.ENOSPC, "No space left on device", "a.csv"),
             2,
-            "runs/a: No space left on device. Free some space, or write elsewhere with --run.root FOLDER.",
+            "a.csv: No space left on device. Free some space.",
         ),
-        (
-            OSError(errno.ENOSPC, "No space left on device"),
-            2,
-            "No space left on device. Free some space, or write elsewhere with --run.root FOLDER.",
-        ),
-        (
-            OSError(errno.EROFS, "Read-only file system", "runs/a"),
-            2,
-            "runs/a: Read-only file system. Write elsewhere with --run.root FOLDER.",
-        ),
-        (
-            PermissionError(errno.EACCES, "Permission denied", "runs/a"),
-            2,
-            "runs/a: Permission denied. Change its permissions, or write elsewhere with --run.root FOLDER.",
-        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device. Free some space."),
     ],
 )
 def test_one_line_for_what_the_user_can_mend(outcome, error, code, line):
     assert outcome(error) == (code, f"toy-tool run: {line}\n")
+
+
+AND_RESUME = "and continue with --run.resume latest, or write elsewhere with --run.root FOLDER."
+FULL = "No space left on device"
+
+
+@dataclass(kw_only=True, frozen=True)
+class TrainConfig:
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, FULL, "runs/a"), f"runs/a: {FULL}. Free some space {AND_RESUME}"),
+        (OSError(errno.ENOSPC, FULL), f"runs: {FULL}. Free some space {AND_RESUME}"),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            f"runs: File too large. Raise the limit for one file (ulimit -f) {AND_RESUME}",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "runs/a"),
+            f"runs/a: Read-only file system. Make it writable {AND_RESUME}",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs/a"),
+            f"runs/a: Permission denied. Change its permissions {AND_RESUME}",
+        ),
+        (Exception(f"{FULL} (os error {errno.ENOSPC})"), f"runs: {FULL}. Free some space {AND_RESUME}"),
+    ],
+)
+def test_a_run_that_cannot_write_names_its_place_and_how_to_go_on(toy, tmp_path, capsys, error, line):
+    def fail(config: object) -> None:
+        raise error
+
+    toy.run = fail
+    command = Command(
+        name="run", summary="s", config_class=TrainConfig, function="toy_commands:run", default_config=None
+    )
+    assert run_cli("toy-tool", "", [command], tmp_path, ["run"]) == 2
+    assert capsys.readouterr().err == f"toy-tool run: {line}\n"
+
+
+def test_a_resumed_run_is_resumed_again_by_the_same_name(toy, tmp_path, capsys):
+    def fail(config: object) -> None:
+        raise OSError(errno.ENOSPC, FULL)
+
+    toy.run = fail
+    command = Command(
+        name="run", summary="s", config_class=TrainConfig, function="toy_commands:run", default_config=None
+    )
+    assert run_cli("toy-tool", "", [command], tmp_path, ["run", "--run.resume", "mine", "--run.root", "disk"]) == 2
+    assert capsys.readouterr().err == (
+        f"toy-tool run: disk: {FULL}. Free some space and continue with --run.resume mine, or write elsewhere with "
+        "--run.root FOLDER.\n"
+    )
+
+
+def test_output_that_goes_to_a_full_disk(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, "x", "1"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr.splitlines()[0] == f"toy: {FULL}. Free some space."
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), FileNotFoundError(errno.ENOENT, "gone"), SystemExit(7)])

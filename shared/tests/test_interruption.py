@@ -2,10 +2,19 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from roadmap_shared.interruption import Interruption, finish_step_on_interrupt
+
+
+@pytest.fixture(autouse=True)
+def python_own_handler() -> Iterator[None]:
+    """A shell starts what runs in its background with Ctrl-C ignored; Python then leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_first_ctrl_c_is_remembered_and_the_second_interrupts():

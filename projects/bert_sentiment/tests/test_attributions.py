@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from bert_sentiment.config import PreprocessingConfig
+from bert_sentiment.config import METHOD_NAMES, MethodConfig, PreprocessingConfig
 from bert_sentiment.data.preprocessor import clean, token_ids
 from bert_sentiment.inference.attributions import (
     Attribution,
@@ -27,6 +27,7 @@ from bert_sentiment.inference.attributions import (
 from bert_sentiment.inference.rendering import _AGAINST, _FOR, to_html, to_terminal
 from bert_sentiment.inference.words import align, clean_with_places
 from bert_sentiment.models.bert_classifier import SentimentModel
+from bert_sentiment.models.methods import apply_method
 from roadmap_shared.errors import UserError
 
 TinyModel = Callable[..., SentimentModel]
@@ -105,6 +106,38 @@ def test_scores_add_up_for_every_architecture(tiny_model: TinyModel, architectur
     expected = log_odds(torch.from_numpy(model.logits([TEXT])), 2, 1.0)
     assert found.baseline is not None
     assert found.log_odds == pytest.approx(float(expected), abs=1e-4), "embeddings give what token ids give"
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_scores_add_up_for_every_fine_tuning_method(tiny_model: TinyModel, method: str, architecture: str) -> None:
+    base = lively(tiny_model(architecture, max_length=40), factor=4)
+    base.network.float()
+    torch.manual_seed(1)
+    model = apply_method(base, MethodConfig(name=method, n_virtual_tokens=4, rank=3, bottleneck=6))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            if weight.requires_grad:
+                weight += 0.1 * torch.randn_like(weight)
+    model.network.double()
+    found = integrated_gradients(model, TEXT, "positive", steps=64)
+    assert abs(found.error) < 1e-7
+    assert max(abs(word.score or 0) for word in found.words) > 0.02, "there is something to add up"
+    expected = log_odds(torch.from_numpy(model.logits([TEXT])), 2, 1.0)
+    assert found.log_odds == pytest.approx(float(expected), abs=1e-5), "what is explained is what is predicted"
+
+
+def test_the_network_is_as_it_was_afterwards(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    before = model.logits([TEXT])
+    embedding = model.network.get_input_embeddings()
+    integrated_gradients(model, TEXT, steps=1)
+    monkeypatch.setattr(type(model.network), "forward", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        integrated_gradients(model, TEXT, steps=1)
+    monkeypatch.undo()
+    assert not embedding._forward_hooks
+    assert np.array_equal(model.logits([TEXT]), before)
 
 
 def test_special_tokens_stay_in_the_baseline(tiny_model: TinyModel, architecture: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,32 @@ def test_an_encoder_gets_a_new_layer_that_depends_on_the_seed_alone(encoder_fold
     assert np.array_equal(build(1).logits(TEXTS), first)
     assert not np.array_equal(build(2).logits(TEXTS), first)
     assert build(1).labels == LABELS
+
+
+def test_a_pooler_that_starts_as_the_identity_hands_the_first_state_on(encoder_folder):
+    folder = encoder_folder("bert")
+    config = ModelConfig(name=str(folder), pooler="identity")
+    network: Any = build_classifier(config, PreprocessingConfig(), LABELS, 1).network.eval()
+    token_ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        first_state = network.bert(token_ids).last_hidden_state[:, 0]
+        expected = network.classifier(torch.tanh(first_state))
+        assert torch.allclose(network(token_ids).logits, expected, atol=1e-6)
+    kept: Any = build_classifier(ModelConfig(name=str(folder)), PreprocessingConfig(), LABELS, 1).network
+    assert not torch.equal(kept.bert.pooler.dense.weight, network.bert.pooler.dense.weight)
+    assert torch.equal(kept.classifier.weight, network.classifier.weight)
+
+
+def test_the_built_in_encoder_starts_with_the_identity():
+    network: Any = build_classifier(ModelConfig(name="minilm"), PreprocessingConfig(), LABELS, 1).network
+    assert torch.equal(network.bert.pooler.dense.weight, torch.eye(384))
+
+
+def test_an_encoder_without_a_pooler_is_told_apart(encoder_folder):
+    folder = encoder_folder("distilbert")
+    with pytest.raises(UserError) as raised:
+        build_classifier(ModelConfig(name=str(folder), pooler="identity"), PreprocessingConfig(), LABELS, 1)
+    assert str(raised.value) == f"--model.pooler identity: {folder} has no pooler as BERT has: leave the flag out"
 
 
 def test_dropout_is_set_in_encoder_and_classifier(encoder_folder):

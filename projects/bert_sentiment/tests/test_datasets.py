@@ -117,7 +117,7 @@ def test_json_cells_of_other_types(tmp_path: Path) -> None:
         Reject("r.jsonl:22", "no label"),
         Reject("r.jsonl:23", "empty text"),
         Reject("r.jsonl:25", "no label"),
-        Reject("r.jsonl:26", "a cell above 1 MB"),
+        Reject("r.jsonl:26", "a text above 1,000,000 characters"),
     )
     assert next(example.label for example in all_examples(splits) if example.source == "r.jsonl:24") == 1
 

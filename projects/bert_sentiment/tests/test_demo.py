@@ -212,7 +212,7 @@ def test_a_text_file_becomes_csv(demo: Demo, tmp_path: Path) -> None:
          "id, words"),
         ("r.txt", "good\n", "text", "r.txt: has one text a line and no columns: leave “Text column” empty"),
         ("r.pdf", "good\n", "", "r.pdf: ends in '.pdf'; files that can be labelled end in .csv, .tsv, .jsonl, .txt"),
-        ("r.csv", "", "", "r.csv: is empty"),
+        ("r.csv", "", "", "r.csv: is empty: give a file with a text in each row"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_labelled(

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_sentiment.cli import main
-from bert_sentiment.config import PredictConfig
+from bert_sentiment.config import METHOD_NAMES, MethodConfig, ModelConfig, PredictConfig, PreprocessingConfig
 from bert_sentiment.inference.attributions import integrated_gradients
 from bert_sentiment.inference.predict_command import run, shorten
 from bert_sentiment.inference.predictor import Predictor
 from bert_sentiment.inference.rendering import to_terminal
-from bert_sentiment.models.bert_classifier import SentimentModel
+from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier
+from bert_sentiment.models.methods import apply_method
+from bert_sentiment.run import merged_where_possible, save_model
 
 
 @pytest.fixture
@@ -166,3 +168,29 @@ def test_texts_are_cut_at_the_edge_of_the_terminal(
     (line,) = capsys.readouterr().out.splitlines()
     assert 36 <= len(line) <= 40
     assert line.endswith("…")
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_words_are_coloured_whatever_the_model_was_trained_by(
+    encoder_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    name = ModelConfig(name=str(encoder_folder("bert")))
+    base = build_classifier(name, PreprocessingConfig(max_length=40), ("bad", "good"), seed=1)
+    settings = MethodConfig(name=method, n_virtual_tokens=4, rank=3, bottleneck=6)  # type: ignore[arg-type]
+    model = apply_method(base, settings)
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            if weight.requires_grad:
+                weight += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2))
+    save_model(merged_where_possible(model), tmp_path / "model")
+    command = ["predict", "not a good film", "--model", str(tmp_path / "model"), "--device", "cpu"]
+    assert main([*command, "--explain", "True"]) == 0
+    output = capsys.readouterr()
+    predictor = Predictor.find(str(tmp_path / "model"), tmp_path, "cpu")
+    (prediction,) = predictor.predict(["not a good film"])
+    attribution = integrated_gradients(predictor.model, "not a good film", prediction.best)
+    assert abs(attribution.error) < 1e-4
+    assert output.out == (
+        f"{prediction.label}  {prediction.probability:.3f}  {to_terminal(attribution, colour=False)}\n"
+    )
+    assert output.err == ""

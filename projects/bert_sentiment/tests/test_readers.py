@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -15,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from bert_sentiment.data.csv_rows import MAX_CELL, csv_records, sniff_delimiter
+from bert_sentiment.data import lines as data_lines
+from bert_sentiment.data.csv_rows import csv_records, sniff_delimiter
+from bert_sentiment.data.encodings import Encoding, detect, examine
 from bert_sentiment.data.json_rows import json_array
+from bert_sentiment.data.lines import Line, Lines
 from bert_sentiment.data.readers import Row, open_table
 from roadmap_shared.errors import UserError
 
@@ -77,7 +81,7 @@ def test_one_damaged_byte_does_not_turn_utf8_into_latin1(tmp_path: Path) -> None
     path = write(tmp_path / "f.csv", b"text,label\n" + "é".encode() * 50 + b"\xff,1\n")
     _, rows, log = read(path)
     assert rows == [Row(2, {"text": "é" * 50 + "�", "label": "1"})]
-    assert log == ["f.csv: 1 damaged places in its UTF-8 are read as �"]
+    assert log == ["f.csv: 1 damaged byte in its UTF-8 is read as �"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -92,6 +96,44 @@ def test_a_quoted_header_is_one_column() -> None:
     assert sniff_delimiter('"a;b;c",d') == ","
 
 
+def test_u_2028_ends_no_line_of_json(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.jsonl", '{"text": "a\u2028b"}\n{"text": "c"}\n')
+    assert read(path)[1] == [Row(1, {"text": "a\u2028b"}), Row(2, {"text": "c"})]
+
+
+def test_a_number_of_thousands_of_digits_costs_one_record(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.jsonl", f'{{"text": "a"}}\n{{"n": {"1" * 5000}}}\n{"[" * 100_000}\n')
+    assert read(path)[1] == [Row(1, {"text": "a"}), Row(2, {}, "broken JSON"), Row(3, {}, "broken JSON")]
+
+
+@given(content=st.binary(max_size=60) | st.text(max_size=30).map(str.encode), size=st.integers(1, 7))
+def test_utf_8_is_what_python_takes_for_it(content: bytes, size: int) -> None:
+    content = b"a" + content.replace(b"\0", b"")
+    blocks = [content[start : start + size] for start in range(0, len(content), size)]
+    found = detect(blocks, Path("f"))
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        assert found != Encoding("utf-8")
+    else:
+        assert found == Encoding("utf-8")
+
+
+def test_a_lone_zero_byte_in_a_long_text_is_a_character(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "text,label\na\0b,1\n" + "good,0\n" * 300)
+    assert read(path)[1][0] == Row(2, {"text": "a\0b", "label": "1"})
+
+
+def test_a_file_is_opened_as_often_as_wanted(tmp_path: Path) -> None:
+    content = "naïve\r\ncafé"
+    found = examine(write(tmp_path / "f.txt.gz", gzip.compress(content.encode("utf-16"))))
+    assert found.sha256 == hashlib.sha256(content.encode("utf-16")).hexdigest()
+    assert (found.encoding.has_mark, found.encoding.is_utf8) == (True, False)
+    for _ in range(2):
+        with found.open() as text:
+            assert text.read() == content
+
+
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 tables = st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1))
 
@@ -100,17 +142,17 @@ tables = st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(cells, min_si
 def test_what_python_writes_is_read_again_with_its_lines(rows: list[list[str]], delimiter: str) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
-    found = list(csv_records(io.StringIO(file.getvalue(), newline=""), delimiter))
-    assert [record for _, record in found] == rows
+    found = list(csv_records(Lines(io.StringIO(file.getvalue(), newline="")), delimiter))
+    assert [record.cells for record in found] == rows
     lines = list(io.StringIO(file.getvalue(), newline=""))
-    for (line, _), row in zip(found, rows, strict=True):
-        assert lines[line - 1].startswith('"' + re.split("[\r\n]", row[0].replace('"', '""'))[0])
+    for record, row in zip(found, rows, strict=True):
+        assert lines[record.line - 1].startswith('"' + re.split("[\r\n]", row[0].replace('"', '""'))[0])
 
 
 @given(st.text(st.sampled_from('ab,";\t\n\r'), max_size=60), st.sampled_from(",;\t"))
 def test_no_file_makes_it_stop_or_lose_a_line(content: str, delimiter: str) -> None:
     lines = list(io.StringIO(content, newline=""))
-    numbers = [line for line, _ in csv_records(iter(lines), delimiter)]
+    numbers = [record.line for record in csv_records(Lines(io.StringIO(content, newline="")), delimiter)]
     assert numbers == sorted(set(numbers))
     assert all(1 <= number <= len(lines) for number in numbers)
 
@@ -143,14 +185,55 @@ def test_line_numbers_count_the_lines_of_a_quoted_cell(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_of_another_width_and_giant_cells_are_problems(tmp_path: Path) -> None:
-    path = write(tmp_path / "f.csv", f"text,label\na,1,2\nb\n{'x' * (MAX_CELL + 1)},1\nc,0\n")
+def test_rows_of_another_width_are_problems(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "text,label\na,1,2\nb\nc,0\n")
     assert read(path)[1] == [
         Row(2, {}, "2 columns expected, 3 found"),
         Row(3, {}, "2 columns expected, 1 found"),
-        Row(4, {}, "a cell above 1 MB"),
-        Row(5, {"text": "c", "label": "0"}),
+        Row(4, {"text": "c", "label": "0"}),
     ]
+
+
+def test_a_line_that_does_not_fit_into_memory_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_lines, "MAX_LINE", 50)
+    too_long = Row(2, {}, "a line above 16 MB")
+    table = write(tmp_path / "f.csv", f"text,label\n{'x' * 200},1\nc,0\n")
+    assert read(table)[1] == [too_long, Row(3, {"text": "c", "label": "0"})]
+    objects = write(tmp_path / "f.jsonl", f'{{"text": "a"}}\n{{"text": "{"x" * 200}"}}\n{{"text": "b"}}\n')
+    assert read(objects)[1] == [Row(1, {"text": "a"}), too_long, Row(3, {"text": "b"})]
+
+
+def test_a_line_without_end_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_lines, "MAX_LINE", 10)
+    lines = list(Lines(io.StringIO("short\n" + "x" * 95 + "\nnext\n" + "y" * 20)))
+    assert [(line.number, len(line.text), line.whole) for line in lines] == [
+        (1, 6, True),
+        (2, 10, False),
+        (3, 5, True),
+        (4, 10, False),
+    ]
+
+
+def test_lines_that_are_put_back_come_again_in_their_order() -> None:
+    lines = Lines(io.StringIO("a\nb\nc\n"))
+    first, second = next(lines), next(lines)
+    lines.put_back([first, second])
+    assert list(lines) == [Line(1, "a\n"), Line(2, "b\n"), Line(3, "c\n")]
+
+
+def test_two_stray_quotes_do_not_swallow_the_rows_between_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", 'text,label\n"opens,0\nbetween,1\ncloses,0"\nfine,1\n')
+    assert read(path)[1] == [
+        Row(2, {}, "a quote that is not closed"),
+        Row(3, {"text": "between", "label": "1"}),
+        Row(4, {"text": "closes", "label": '0"'}),
+        Row(5, {"text": "fine", "label": "1"}),
+    ]
+
+
+def test_a_long_cell_in_a_row_of_another_width_is_one_problem(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", 'text,label\n"first line\nsecond, and\nthird line",1,2\nfine,1\n')
+    assert read(path)[1] == [Row(2, {}, "2 columns expected, 3 found"), Row(5, {"text": "fine", "label": "1"})]
 
 
 def test_tab_separated_text_may_begin_with_a_quote(tmp_path: Path) -> None:
@@ -249,8 +332,8 @@ def test_gzip_is_unpacked_and_a_cut_archive_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("f.csv", "", "DIR/f.csv: is empty: give a file with a text and a label in each row"),
-        ("f.csv", " \n\n", "DIR/f.csv: is empty: give a file with a text and a label in each row"),
+        ("f.csv", "", "DIR/f.csv: is empty: give a file with a text in each row"),
+        ("f.csv", " \n\n", "DIR/f.csv: is empty: give a file with a text in each row"),
         (
             "f.csv",
             b"PK\x03\x04\0\0",

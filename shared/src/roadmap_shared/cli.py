@@ -15,15 +15,18 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from roadmap_shared.errors import UserError, did_you_mean, one_line
+from roadmap_shared.errors import UserError, did_you_mean, one_line, system_error
 from roadmap_shared.ranks import is_main_process
 
 _CANNOT_WRITE = {
-    errno.ENOSPC: "Free some space, or write elsewhere with --run.root FOLDER.",
-    errno.EDQUOT: "Free some space, or write elsewhere with --run.root FOLDER.",
-    errno.EROFS: "Write elsewhere with --run.root FOLDER.",
-    errno.EACCES: "Change its permissions, or write elsewhere with --run.root FOLDER.",
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.EFBIG: "Raise the limit for one file (ulimit -f)",
+    errno.EROFS: "Make it writable",
+    errno.EACCES: "Change its permissions",
 }
+"""What a user can do where the system refuses to write."""
+
 _EXIT_USER_ERROR = 2
 _EXIT_INTERRUPTED = 128 + 2
 _EXIT_BROKEN_PIPE = 128 + 13
@@ -83,11 +86,11 @@ def run_cli(
         return _EXIT_BROKEN_PIPE
     except MemoryError:
         return _say(speaker, "out of memory. Use a smaller batch, context or model.")
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+    except Exception as error:
+        # Of the output: what a command writes is dealt with where its settings are known.
+        if (line := _cannot_write(error)) is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        return _say(speaker, f"{place}{error.strerror}. {_CANNOT_WRITE[error.errno]}")
+        return _say(speaker, line)
 
 
 def _dispatch(
@@ -128,8 +131,33 @@ def _call(prog: str, command: Command, configs: Traversable | Path, arguments: l
         )
     except SystemExit:  # after --help
         return 0
-    _import(command.function)(config)
+    try:
+        _import(command.function)(config)
+    except Exception as error:
+        if (line := _cannot_write(error, config)) is None:
+            raise
+        raise UserError(line) from error
     return 0
+
+
+def _cannot_write(error: Exception, config: Any = None) -> str | None:
+    """The line for a file that the system refused to write, also where a library reports it in its own way, or None.
+
+    Args:
+        error: what ended the command.
+        config: the command's settings. The section `run` says where it writes and how it is continued.
+    """
+    refused = system_error(error)
+    if refused is None or refused.errno not in _CANNOT_WRITE:
+        return None
+    run = getattr(config, "run", None)
+    root = getattr(run, "root", None)
+    place = refused.filename or root
+    remedy = _CANNOT_WRITE[refused.errno]
+    if root is not None:
+        resume = getattr(run, "resume", None) or "latest"
+        remedy += f" and continue with --run.resume {resume}, or write elsewhere with --run.root FOLDER"
+    return f"{f'{place}: ' if place else ''}{refused.strerror}. {remedy}."
 
 
 def _import(place: str) -> Any:

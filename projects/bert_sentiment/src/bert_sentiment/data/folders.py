@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bert_sentiment.config import DataConfig
-from bert_sentiment.data.csv_rows import MAX_CELL, TOO_LONG
-from bert_sentiment.data.encodings import missing, open_text
-from bert_sentiment.data.labelled import LabelledText, Part, file_texts, label_names, labelled
-from bert_sentiment.data.readers import TABLE_SUFFIXES, suffix_of
-from bert_sentiment.data.types import Reject
+from bert_sentiment.data.encodings import missing, open_text, suffix_of
+from bert_sentiment.data.labelled import TOO_LONG, LabelledText, Part, file_texts, label_names, labelled
+from bert_sentiment.data.lines import Lines
+from bert_sentiment.data.readers import TABLE_SUFFIXES
+from bert_sentiment.data.types import MAX_CHARACTERS, Reject
 from roadmap_shared.errors import UserError
 
 _PARTS = {
@@ -102,7 +102,7 @@ def _class_folder(folder: Path, config: DataConfig, log: Callable[[str], None]) 
         size = path.stat().st_size
         if size == 0:
             yield Reject(source, "empty text")
-        elif size > 4 * MAX_CELL:  # more bytes than as many characters can have
+        elif size > 4 * MAX_CHARACTERS:  # more bytes than as many characters can have
             yield Reject(source, TOO_LONG)
         else:
             with open_text(path, log) as file:
@@ -116,9 +116,8 @@ def _half(path: Path, config: DataConfig, log: Callable[[str], None]) -> Iterato
     assert found
     label = found[1].lower() if names else _FULL_NAMES[found[1].lower()]
     with open_text(path, log) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield labelled(line, label, f"{path.name}:{number}", names)
+        for line in Lines(file).not_blank():
+            yield labelled(line.text, label, f"{path.name}:{line.number}", names)
 
 
 def _unknown(folder: Path) -> dict[str, Part]:

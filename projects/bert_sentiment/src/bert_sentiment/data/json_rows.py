@@ -1,27 +1,30 @@
 """Objects of JSON files with the line on which each begins: one a line, or an array of them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bert_sentiment.data.lines import LINE_TOO_LONG, Line, Lines
 from roadmap_shared.errors import UserError
 
 BROKEN = "broken JSON"
 
 
-def json_lines(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, object) of a JSONL file, or (line, what is wrong with it). Empty lines are passed over."""
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, _object(line)
+def json_lines(lines: Lines) -> Iterator[tuple[Line, dict[str, Any] | str]]:
+    """Each line of a JSONL file with the object on it, or with what is wrong with it. Empty lines are passed over."""
+    return ((line, _object(line)) for line in lines.not_blank())
 
 
-def _object(line: str) -> dict[str, Any] | str:
+def _object(line: Line) -> dict[str, Any] | str:
+    if not line.whole:
+        return LINE_TOO_LONG
     try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return f"{BROKEN}: {error.msg}" if isinstance(error, json.JSONDecodeError) else BROKEN
+        value = json.loads(line.text)
+    except json.JSONDecodeError as error:
+        return f"{BROKEN}: {error.msg}"
+    except (ValueError, RecursionError):  # a number of thousands of digits; thousands of brackets
+        return BROKEN
     return value if isinstance(value, dict) else "no JSON object"
 
 
@@ -39,7 +42,7 @@ def json_array(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | st
         position = start
         try:
             value, end = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: {BROKEN} at line {line}: mend it, or write one object a line (JSONL)") from error
         yield line, value if isinstance(value, dict) else "no JSON object"
         start = _skip(text, end)

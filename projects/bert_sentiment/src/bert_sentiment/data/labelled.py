@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bert_sentiment.config import DataConfig
-from bert_sentiment.data.csv_rows import MAX_CELL, TOO_LONG
 from bert_sentiment.data.readers import open_table
-from bert_sentiment.data.types import Reject
+from bert_sentiment.data.types import MAX_CHARACTERS, Reject
 from roadmap_shared.errors import UserError, did_you_mean
 
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "tweet", "comment")
 LABEL_COLUMNS = ("label", "sentiment", "polarity", "class", "rating", "stars")
 MAX_LABELS = 100
+TOO_LONG = f"a text above {MAX_CHARACTERS:,} characters"
 _ORDER = {
     name: rank
     for rank, names in enumerate([("very negative",), ("negative", "neg"), ("neutral", "neu"), ("positive", "pos")])
@@ -119,7 +119,7 @@ def labelled(text: Any, label: Any, source: str, names: dict[str, str]) -> Label
         return Reject(source, "empty text")
     if not isinstance(text, str):
         return Reject(source, f"the text is no string but {type(text).__name__}")
-    if len(text) > MAX_CELL:
+    if len(text) > MAX_CHARACTERS:
         return Reject(source, TOO_LONG)
     if not (text := text.strip()):
         return Reject(source, "empty text")

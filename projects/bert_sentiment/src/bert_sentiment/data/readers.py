@@ -11,9 +11,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from bert_sentiment.data.csv_rows import csv_records, sniff_delimiter
-from bert_sentiment.data.encodings import cannot_read, missing, open_text
+from bert_sentiment.data.csv_rows import Record, read_csv
+from bert_sentiment.data.encodings import cannot_read, missing, open_text, suffix_of
 from bert_sentiment.data.json_rows import json_array, json_lines
+from bert_sentiment.data.lines import Lines
 from roadmap_shared.errors import UserError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".all")
@@ -37,11 +38,6 @@ class Table:
 
     columns: tuple[str, ...]
     rows: Iterator[Row]
-
-
-def suffix_of(path: Path) -> str:
-    """What the name ends in, in small letters, without .gz."""
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
 
 
 @contextmanager
@@ -71,47 +67,27 @@ def open_table(
     with open_text(path, log) as file:
         match suffix:
             case ".csv" | ".tsv":
-                yield _read_csv(file, suffix, wanted, path)
+                table = read_csv(file, path, wanted)
+                yield Table(table.columns, (_csv_row(record, table.columns) for record in table.records))
             case ".jsonl" | ".json":
                 yield _read_json(file, path)
             case _:
                 yield Table(("label", "text"), _label_first(file))
 
 
-def _read_csv(file: TextIO, suffix: str, wanted: Sequence[str | None], path: Path) -> Table:
-    delimiter = "\t"
-    if suffix == ".csv":
-        header = file.readline()
-        delimiter = sniff_delimiter(header)
-        records = csv_records(chain([header], file), delimiter)
-    else:
-        records = csv_records(file, delimiter)
-    first = next(records, None)
-    if first is None or isinstance(first[1], str):
-        raise UserError(f"{path}: its first line is no header ({first[1] if first else 'it is blank'})")
-    columns = tuple(cell.strip() for cell in first[1])
-    if any(name and name not in columns and name.isdigit() for name in wanted):
-        columns = tuple(str(number) for number in range(1, len(columns) + 1))
-        records = chain([first], records)
-    return Table(columns, (_csv_row(line, cells, columns) for line, cells in records))
-
-
-def _csv_row(line: int, cells: list[str] | str, columns: tuple[str, ...]) -> Row:
-    if isinstance(cells, str):
-        return Row(line, {}, cells)
-    if len(cells) != len(columns):
-        return Row(line, {}, f"{len(columns)} columns expected, {len(cells)} found")
-    return Row(line, dict(zip(columns, cells, strict=True)))
+def _csv_row(record: Record, columns: tuple[str, ...]) -> Row:
+    if record.problem:
+        return Row(record.line, {}, record.problem)
+    return Row(record.line, dict(zip(columns, record.cells, strict=True)))
 
 
 def _read_json(file: TextIO, path: Path) -> Table:
-    beginning = file.read(1)
-    while not beginning.strip():  # ends: a blank file is refused before
-        beginning += file.read(1)
-    if beginning.endswith("["):
-        records = json_array(beginning + file.read(), path)
+    beginning = next((sign for sign in iter(lambda: file.read(1), "") if not sign.isspace()), "")
+    file.seek(0)
+    if beginning == "[":
+        records = json_array(file.read(), path)
     else:
-        records = json_lines(chain((beginning + file.readline()).splitlines(keepends=True), file))
+        records = ((line.number, record) for line, record in json_lines(Lines(file)))
     ahead = list(islice(records, _LOOK_AHEAD))
     intact = next((record for _, record in ahead if isinstance(record, dict)), None)
     if intact is None:
@@ -126,10 +102,9 @@ def _json_row(line: int, record: dict[str, Any] | str) -> Row:
 
 def _label_first(file: TextIO) -> Iterator[Row]:
     """`label text` or fastText's `__label__positive text`, one a line."""
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            label, text = (*line.split(maxsplit=1), "")[:2]
-            yield Row(number, {"label": label.removeprefix("__label__"), "text": text.strip()})
+    for line in Lines(file).not_blank():
+        label, text = (*line.text.split(maxsplit=1), "")[:2]
+        yield Row(line.number, {"label": label.removeprefix("__label__"), "text": text.strip()})
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+MAX_CHARACTERS = 1_000_000
+"""A longer text is refused: the model would see a thousandth of it, and a broken file looks like that."""
+
 
 @dataclass(frozen=True)
 class Example:

@@ -92,16 +92,17 @@ def integrated_gradients(
         for token, word in zip(alignment.token_ids, alignment.word_of_token, strict=True)
     ]
     embed = model.network.get_input_embeddings()
+    token_ids = torch.tensor(alignment.token_ids, device=model.device)  # (T,)
     with torch.no_grad():
-        x = embed(torch.tensor(alignment.token_ids, device=model.device))  # (T, C)
+        x = embed(token_ids)  # (T, C)
         baseline = embed(torch.tensor(without_words, device=model.device))  # (T, C)
     with evaluating(model.network):
         with torch.no_grad():
-            logits = _logits(model, torch.stack([x, baseline]))  # (2, K)
+            logits = _logits(model, token_ids, torch.stack([x, baseline]))  # (2, K)
         target = int(logits[0].argmax()) if label is None else model.labels.index(label)
 
         def f(points: Tensor) -> Tensor:
-            return log_odds(_logits(model, points), target, model.temperature)  # (M,)
+            return log_odds(_logits(model, token_ids, points), target, model.temperature)  # (M,)
 
         f_x, f_baseline = log_odds(logits, target, model.temperature).tolist()
         n_steps = steps or STEPS
@@ -150,10 +151,18 @@ def leave_one_word_out(
     return Attribution(text, model.labels[target], _scored(text, alignment, scores), values[0])
 
 
-def _logits(model: SentimentModel, embeddings: Tensor) -> Tensor:
-    """(M, T, C) -> (M, K). All rows have the same length: nothing is masked."""
-    mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-    return model.network(inputs_embeds=embeddings, attention_mask=mask).logits
+def _logits(model: SentimentModel, token_ids: Tensor, embeddings: Tensor) -> Tensor:
+    """(T,), (M, T, C) -> (M, K). All rows have the same length: nothing is masked.
+
+    The network is given the tokens, and its embedding layer's answer is replaced. Given `inputs_embeds` instead, some
+    networks compute otherwise: RoBERTa numbers its positions from the tokens, those behind a prefix too.
+    """
+    inputs = token_ids.expand(len(embeddings), -1)  # (M, T)
+    hook = model.network.get_input_embeddings().register_forward_hook(lambda *_: embeddings)
+    try:
+        return model.network(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
+    finally:
+        hook.remove()
 
 
 def _sum_by_word(alignment: Alignment, tokens: list[float]) -> dict[int, float]:

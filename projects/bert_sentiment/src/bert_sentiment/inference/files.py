@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from bert_sentiment.data.encodings import TextFile, examine, suffix_of
 from bert_sentiment.inference.predictor import Predictor, unusable
 from bert_sentiment.inference.resumable import Done, ResumableOutput, Say, resumable_output
 from bert_sentiment.inference.tables import OUTPUT_ENDINGS, Row, Table, open_table
-from bert_sentiment.inference.text_files import Survey, survey
 from roadmap_shared.errors import UserError
 from roadmap_shared.progress import progress
 
@@ -64,7 +64,8 @@ def predict_file(
 
     Args:
         predictor: labels the texts.
-        source: a .csv, .tsv, .jsonl or .txt file in UTF-8 or latin-1; the output is in UTF-8.
+        source: a .csv, .tsv, .jsonl or .txt file, or one of these packed as .gz, in any encoding that training reads
+            (`data.encodings`). The output is not packed, and in UTF-8.
         output: None for `NAME.predictions.EXT` beside the source; .csv for a .txt file.
         text_column: None for the first of `tables.TEXT_COLUMNS` that is there.
         batch_size: texts a forward pass.
@@ -75,10 +76,12 @@ def predict_file(
         UserError: the source cannot be read or has no text column, or the output cannot be written.
     """
     output, rejects = _places(source, output)
-    found = survey(source)
-    table = open_table(source, found.encoding, text_column)
-    if found.first_bad_byte is not None:
-        say(f"{source}: is not UTF-8 (byte {found.first_bad_byte}): read as latin-1, written as UTF-8")
+    found = examine(source)
+    table = open_table(found, text_column)
+    if found.encoding.remark:
+        say(f"{source}: {found.encoding.remark}")
+    if not found.encoding.is_utf8:
+        say(f"{output}: is written in UTF-8")
     settings = _settings(predictor, found, table)
     n_rows = sum(1 for _ in table.rows())
     with resumable_output(output, rejects, settings, table.header(), restart=restart, say=say) as files:
@@ -130,11 +133,15 @@ def _places(source: Path, output: Path | None) -> tuple[Path, Path]:
     if not source.is_file():
         what = "is a folder: name a file" if source.is_dir() else "does not exist"
         raise UserError(f"--input {source}: {what}")
-    ending = OUTPUT_ENDINGS.get(source.suffix.lower())
+    ending = OUTPUT_ENDINGS.get(suffix_of(source))
+    if ending is None:
+        endings = ", ".join(OUTPUT_ENDINGS)
+        raise UserError(f"{source}: ends in '{source.suffix}'; files that can be labelled end in {endings}")
     if output is None:
-        output = source.with_name(f"{source.stem}.predictions{ending or source.suffix}")
-    elif ending is not None and output.suffix.lower() != ending:
-        raise UserError(f"--output {output}: must end in {ending}, since the input ends in {source.suffix}")
+        stem = Path(source.stem).stem if source.suffix == ".gz" else source.stem
+        output = source.with_name(f"{stem}.predictions{ending}")
+    elif output.suffix.lower() != ending:
+        raise UserError(f"--output {output}: must end in {ending}, since the input ends in {suffix_of(source)}")
     if output.exists() and output.samefile(source):
         raise UserError(f"--output {output}: is the input: choose another name")
     if output.is_dir():
@@ -147,7 +154,7 @@ def _places(source: Path, output: Path | None) -> tuple[Path, Path]:
     return output, rejects
 
 
-def _settings(predictor: Predictor, found: Survey, table: Table) -> dict[str, str | float]:
+def _settings(predictor: Predictor, found: TextFile, table: Table) -> dict[str, str | float]:
     """All that decides what the output says, under the names that a message gives them."""
     return {
         "the input": found.sha256,

@@ -10,14 +10,14 @@ import torch
 
 from bert_sentiment.config import PreprocessingConfig
 from bert_sentiment.data.preprocessor import clean
+from bert_sentiment.data.types import MAX_CHARACTERS
 from bert_sentiment.inference.model_folders import model_folder
 from bert_sentiment.models.bert_classifier import SentimentModel
+from bert_sentiment.models.devices import find_device
 from bert_sentiment.models.method_files import load_method
 from roadmap_shared.errors import UserError
 
 UNSURE = "unsure"
-MAX_CHARACTERS = 1_000_000
-"""A longer text is refused: the model would see a thousandth of it, and a broken file looks like that."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,3 @@ def unusable(text: str, preprocessing: PreprocessingConfig) -> str | None:
     if not clean(text, preprocessing):
         return "is empty once markup is taken away"
     return None
-
-
-def find_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

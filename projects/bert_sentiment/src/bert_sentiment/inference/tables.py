@@ -12,10 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from bert_sentiment.data.csv_rows import read_csv
+from bert_sentiment.data.encodings import TextFile, suffix_of
+from bert_sentiment.data.json_rows import json_lines
 from bert_sentiment.data.labelled import TEXT_COLUMNS
+from bert_sentiment.data.lines import LINE_TOO_LONG, Line, Lines
 from bert_sentiment.inference.predictor import Prediction
-from bert_sentiment.inference.text_files import Line, Lines, csv_records
-from roadmap_shared.errors import UserError, did_you_mean, one_line
+from roadmap_shared.errors import UserError, did_you_mean
 
 LABEL_COLUMN, PROBABILITY_COLUMN = "predicted_label", "predicted_probability"
 OUTPUT_ENDINGS = {".csv": ".csv", ".tsv": ".tsv", ".jsonl": ".jsonl", ".txt": ".csv"}
@@ -55,86 +58,69 @@ class Table(Protocol):
         ...
 
 
-def open_table(path: Path, encoding: str, text_column: str | None) -> Table:
-    """The table in a file, by the file's ending.
+def open_table(file: TextFile, text_column: str | None) -> Table:
+    """The table in a file, by the file's ending, one of `OUTPUT_ENDINGS`.
 
     Raises:
-        UserError: the ending is unknown, the file is empty or lacks the text column, or it is labelled already.
+        UserError: the file has no header, lacks the text column, or is labelled already.
     """
-    match path.suffix.lower():
-        case ".csv" | ".tsv":
-            return DelimitedTable(path, encoding, text_column)
+    match suffix_of(file.path):
         case ".jsonl":
-            return JsonLinesTable(path, encoding, text_column)
+            return JsonLinesTable(file, text_column)
         case ".txt":
-            return PlainText(path, encoding, text_column)
-    endings = ", ".join(OUTPUT_ENDINGS)
-    raise UserError(f"{path}: ends in '{path.suffix}'; files that can be labelled end in {endings}")
+            return PlainText(file, text_column)
+        case _:
+            return DelimitedTable(file, text_column)
 
 
 class DelimitedTable:
-    """CSV with commas, or semicolons where the header has no comma (as Excel writes it in many countries); TSV."""
+    """CSV with the delimiter of its header; TSV. It is written as it was, but for its encoding."""
 
-    def __init__(self, path: Path, encoding: str, text_column: str | None) -> None:
-        self._path, self._encoding = path, encoding
-        with _open(path, encoding) as file:
-            first = next((line for line in Lines(file) if line.text.strip()), Line(0, ""))
-        if path.suffix.lower() == ".tsv":
-            self._delimiter = "\t"
-        else:
-            self._delimiter = ";" if ";" in first.text and "," not in first.text else ","
-        self._line_end = "\r\n" if first.text.endswith("\r\n") else "\n"
-        with _open(path, encoding) as file:
-            record = next(csv_records(Lines(file), self._delimiter), None)
-        if record is None:
-            raise UserError(f"{path}: is empty")
-        if record.broken:
-            raise UserError(f"{path}: line {record.line}, the header: {record.broken}")
-        self._columns = record.cells
-        self.text_column = _text_column(path, self._columns, text_column)
-        self._index = self._columns.index(self.text_column)
+    def __init__(self, file: TextFile, text_column: str | None) -> None:
+        self._file, self._wanted = file, text_column
+        with file.open() as text:
+            self._table = read_csv(text, file.path, (text_column,))
+        columns = list(self._table.columns)
+        self.text_column = _text_column(file.path, columns, text_column)
+        self._index = columns.index(self.text_column)
 
     def header(self) -> str:
-        mark = "\ufeff" if self._encoding == "utf-8-sig" else ""
-        return mark + self._written([*self._columns, LABEL_COLUMN, PROBABILITY_COLUMN])
+        mark = "\ufeff" if self._file.encoding.has_mark else ""
+        return mark + self._written([*self._table.columns, LABEL_COLUMN, PROBABILITY_COLUMN])
 
     def rows(self) -> Iterator[Row]:
-        with _open(self._path, self._encoding) as file:
-            records = csv_records(Lines(file), self._delimiter, n_cells=len(self._columns))
-            next(records)
-            for number, record in enumerate(records, 1):
-                text = "" if record.broken else record.cells[self._index]
-                yield Row(number, record.line, text, record.cells, record.broken)
+        with self._file.open() as text:
+            for number, record in enumerate(read_csv(text, self._file.path, (self._wanted,)).records, 1):
+                cell = "" if record.problem else record.cells[self._index]
+                yield Row(number, record.line, cell, record.cells, record.problem)
 
     def labelled(self, row: Row, prediction: Prediction) -> str:
         return self._written([*row.content, prediction.label, f"{prediction.probability:.6f}"])
 
     def _written(self, cells: Sequence[str]) -> str:
-        return _csv_line(cells, self._delimiter, self._line_end)
+        return _csv_line(cells, self._table.delimiter, self._table.line_end)
 
 
 class JsonLinesTable:
     """One JSON object a line."""
 
-    def __init__(self, path: Path, encoding: str, text_column: str | None) -> None:
-        self._path, self._encoding = path, encoding
+    def __init__(self, file: TextFile, text_column: str | None) -> None:
+        self._file = file
         columns: dict[str, None] = {}
-        for _, line in islice(self._lines(), _ROWS_LOOKED_AT):
-            columns |= dict.fromkeys(_json_object(line)[0])
+        for _, record in islice(self._records(), _ROWS_LOOKED_AT):
+            columns |= dict.fromkeys(record if isinstance(record, dict) else ())
         if not columns:
-            raise UserError(f"{path}: is empty, or none of its first {_ROWS_LOOKED_AT} lines is a JSON object")
-        self.text_column = _text_column(path, list(columns), text_column)
+            raise UserError(f"{file.path}: none of its first {_ROWS_LOOKED_AT} lines is a JSON object")
+        self.text_column = _text_column(file.path, list(columns), text_column)
 
     def header(self) -> str:
         return ""
 
     def rows(self) -> Iterator[Row]:
-        for number, line in self._lines():
-            record, reason = _json_object(line)
-            text = record.get(self.text_column)
-            if reason is None:
-                reason = self._without_text(text, record)
-            yield Row(number, line.number, "" if reason else str(text), line.text, reason)
+        for number, (line, record) in enumerate(self._records(), 1):
+            reason = record if isinstance(record, str) else self._without_text(record)
+            text = "" if isinstance(record, str) or reason else record[self.text_column]
+            yield Row(number, line.number, text, line.text, reason)
 
     def labelled(self, row: Row, prediction: Prediction) -> str:
         # The line itself is kept and not written anew: 1.10, 1e400 or a key that comes twice would not survive.
@@ -142,12 +128,13 @@ class JsonLinesTable:
         label = json.dumps(prediction.label, ensure_ascii=False)
         return f'{start}, "{LABEL_COLUMN}": {label}, "{PROBABILITY_COLUMN}": {prediction.probability:.6f}}}\n'
 
-    def _lines(self) -> Iterator[tuple[int, Line]]:
-        """Lines that are not blank, counted from 1."""
-        with _open(self._path, self._encoding) as file:
-            yield from enumerate((line for line in Lines(file) if line.text.strip()), 1)
+    def _records(self) -> Iterator[tuple[Line, dict[str, Any] | str]]:
+        with self._file.open() as text:
+            yield from json_lines(Lines(text))
 
-    def _without_text(self, text: Any, record: dict[str, Any]) -> str | None:
+    def _without_text(self, record: dict[str, Any]) -> str | None:
+        """Why a record cannot be labelled, or None."""
+        text = record.get(self.text_column)
         if text is None:
             return f"has no {self.text_column}"
         if not isinstance(text, str):
@@ -161,39 +148,22 @@ class PlainText:
 
     text_column = "text"
 
-    def __init__(self, path: Path, encoding: str, text_column: str | None) -> None:
+    def __init__(self, file: TextFile, text_column: str | None) -> None:
         if text_column is not None:
-            raise UserError(f"{path}: has one text a line and no columns: leave --text_column out")
-        self._path, self._encoding = path, encoding
+            raise UserError(f"{file.path}: has one text a line and no columns: leave --text_column out")
+        self._file = file
 
     def header(self) -> str:
         return _csv_line([self.text_column, LABEL_COLUMN, PROBABILITY_COLUMN], ",", "\n")
 
     def rows(self) -> Iterator[Row]:
-        with _open(self._path, self._encoding) as file:
-            lines = (line for line in Lines(file) if line.text.strip())
-            for number, line in enumerate(lines, 1):
-                text, reason = line.text.strip(), None if line.whole else "the line is too long"
-                yield Row(number, line.number, text, text, reason)
+        with self._file.open() as file:
+            for number, line in enumerate(Lines(file).not_blank(), 1):
+                text = line.text.strip()
+                yield Row(number, line.number, text, text, None if line.whole else LINE_TOO_LONG)
 
     def labelled(self, row: Row, prediction: Prediction) -> str:
         return _csv_line([row.text, prediction.label, f"{prediction.probability:.6f}"], ",", "\n")
-
-
-def _open(path: Path, encoding: str) -> Any:
-    # newline="": a line break inside a quoted cell stays the one that it is.
-    return path.open(encoding=encoding, newline="")
-
-
-def _json_object(line: Line) -> tuple[dict[str, Any], str | None]:
-    """The object on a line, or an empty one with the reason why there is none."""
-    if not line.whole:
-        return {}, "the line is too long"
-    try:
-        record = json.loads(line.text)
-    except (ValueError, RecursionError) as error:
-        return {}, f"the line is no JSON: {one_line(error)}"
-    return (record, None) if isinstance(record, dict) else ({}, "the line is no JSON object")
 
 
 def _csv_line(cells: Sequence[str], delimiter: str, line_end: str) -> str:

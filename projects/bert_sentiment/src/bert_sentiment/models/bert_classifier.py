@@ -181,7 +181,27 @@ def build_classifier(
                 setattr(settings, name, config.dropout)
     torch.manual_seed(seed)
     network, tokenizer = _read_classifier(source, settings)
+    if known is None and (config.pooler == "identity" or (config.pooler == "auto" and config.name == "minilm")):
+        start_pooler_as_identity(network, config.name)
     return SentimentModel(network, tokenizer, preprocessing)
+
+
+@torch.no_grad()
+def start_pooler_as_identity(network: PreTrainedModel, name: str) -> None:
+    """Let the pooler, tanh(W h + b) of the first token's state h, start with W = 1 and b = 0.
+
+    BERT learned its pooler by predicting the next sentence (Devlin et al. 2019, §3.1). Sentence encoders take the mean
+    of the tokens instead (Reimers & Gurevych 2019, §3) and leave it as it was: a random map, which fine-tuning on few
+    texts must first undo.
+
+    Raises:
+        UserError: the network has no such layer.
+    """
+    dense = getattr(getattr(network.base_model, "pooler", None), "dense", None)
+    if dense is None:
+        raise UserError(f"--model.pooler identity: {name} has no pooler as BERT has: leave the flag out")
+    nn.init.eye_(dense.weight)
+    nn.init.zeros_(dense.bias)
 
 
 @contextmanager

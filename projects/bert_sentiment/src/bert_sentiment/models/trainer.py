@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import evaluate
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,10 +29,11 @@ from bert_sentiment.models.batches import BucketSampler
 from bert_sentiment.models.bert_classifier import SentimentModel, quiet_transformers
 from bert_sentiment.models.callbacks import EarlyStopping, RunLogger, SealCheckpoints, StepClock, StopOnInterrupt
 from bert_sentiment.models.checkpoints import load_trained, newest_whole_checkpoint, save_trained, trains_a_part
+from bert_sentiment.models.devices import find_device
 from bert_sentiment.models.learning_rates import parameter_groups
 from roadmap_shared.errors import UserError
 from roadmap_shared.interruption import finish_step_on_interrupt
-from roadmap_shared.metrics import accuracy, macro_f1
+from roadmap_shared.metrics import evaluate_modules
 from roadmap_shared.runs import Run
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro_f1", "loss": "cross_entropy"}
@@ -130,7 +132,7 @@ def train(
 
 def training_device(config: TrainerConfig) -> torch.device:
     """Where models are trained and used."""
-    return torch.device("cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu")
+    return find_device(config.device)
 
 
 def agree_on_folders(config: TrainerConfig, run: Run) -> tuple[str, str | None]:
@@ -297,9 +299,8 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     counts some texts twice where several processes share them out.
     """
     logits, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-    predicted = logits.argmax(axis=-1)
+    decisions = evaluate.combine([evaluate_modules.load(name) for name in ("accuracy", "macro_f1")])
     return {
         "cross_entropy": F.cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(targets)).item(),
-        "accuracy": accuracy(predicted, targets),
-        "macro_f1": macro_f1(predicted, targets, logits.shape[-1]),
+        **decisions.compute(predictions=logits.argmax(axis=-1), references=targets),
     }
