@@ -43,6 +43,14 @@ TINY: dict[tuple[str, ...], str] = {
         "bert_sentiment",
         "run",
     ): "--data.max_examples 24 --trainer.epochs 1 --evaluation.n_robustness 4 --evaluation.n_resamples 20",
+    ("text_generation", "prompts", "list"): "",
+    (
+        "text_generation",
+        "run",
+    ): "--data.stories 60 --data.min_function_characters 200 --data.max_function_characters 260 "
+    "--tokenizer.vocabulary 600 --model.n_layers 1 --model.width 16 --model.n_heads 2 --trainer.steps 2 "
+    "--evaluation.documents 4 --evaluation.stories 2 --evaluation.prompts 2 --evaluation.samples 2 "
+    "--evaluation.max_new_tokens 4",
 }
 """(package, *arguments) → what is appended to make it end in seconds, so that it is run for real. The
 settings of other commands, which need a file, a network, a GPU or minutes, are parsed."""

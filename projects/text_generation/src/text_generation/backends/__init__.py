@@ -1,0 +1,1 @@
+"""What answers a prompt: a local model, a server, or a script."""

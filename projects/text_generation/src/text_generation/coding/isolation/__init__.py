@@ -1,0 +1,1 @@
+"""What takes a process's rights away. Standard library only: the launcher imports it in a bare interpreter."""

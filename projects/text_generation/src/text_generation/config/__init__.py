@@ -1,0 +1,33 @@
+"""Every setting of the project: one frozen dataclass a concern. Importing this is cheap: no torch."""
+
+from text_generation.config.backend import BackendConfig
+from text_generation.config.coding import CodeConfig, PassAtKConfig, ProblemsConfig, SandboxConfig
+from text_generation.config.commands import GenerationConfig
+from text_generation.config.data import CorpusConfig, TokenizerConfig
+from text_generation.config.decoding import DecodingConfig
+from text_generation.config.evaluation import EvaluationConfig
+from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
+from text_generation.config.rating import RateConfig, VotesConfig
+from text_generation.config.serving import ServingConfig
+from text_generation.config.training import ModelConfig, TrainerConfig
+
+__all__ = [
+    "ABConfig",
+    "BackendConfig",
+    "CodeConfig",
+    "CorpusConfig",
+    "DecodingConfig",
+    "EvaluationConfig",
+    "GenerationConfig",
+    "InjectConfig",
+    "ModelConfig",
+    "PassAtKConfig",
+    "ProblemsConfig",
+    "PromptsConfig",
+    "RateConfig",
+    "SandboxConfig",
+    "ServingConfig",
+    "TokenizerConfig",
+    "TrainerConfig",
+    "VotesConfig",
+]

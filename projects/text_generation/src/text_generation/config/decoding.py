@@ -1,0 +1,77 @@
+"""How the next token is chosen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(kw_only=True, frozen=True)
+class DecodingConfig:
+    """Search or sampling, and where a text ends."""
+
+    strategy: Literal["greedy", "beam_search", "sampling"] = "sampling"
+    """greedy: the most probable token each time; beam_search: the most probable text among num_beams that are kept;
+    sampling: tokens drawn by their probability, after temperature, top_k, top_p, min_p and typical_p."""
+
+    max_new_tokens: int = 64
+    """Tokens of an answer at most."""
+
+    temperature: float = 1.0
+    """Divides the logits before sampling: below 1 sharper, above 1 flatter."""
+
+    top_k: int | None = None
+    """Sampling draws among this many most probable tokens. None: all (Fan et al. 2018)."""
+
+    top_p: float = 1.0
+    """Sampling draws among the fewest tokens that hold this probability: nucleus sampling (Holtzman et al. 2020)."""
+
+    min_p: float = 0.0
+    """Sampling draws among tokens with at least this share of the most probable one's probability (Nguyen et al.
+    2024)."""
+
+    typical_p: float = 1.0
+    """Sampling draws among the tokens whose information is nearest to the expected one and that hold this probability
+    (Meister et al. 2023)."""
+
+    num_beams: int = 5
+    """Texts that beam search keeps at every step."""
+
+    early_stopping: bool = True
+    """Beam search ends as soon as num_beams texts are complete."""
+
+    length_penalty: float = 1.0
+    """Beam search divides a text's log-probability by its length to this power."""
+
+    repetition_penalty: float = 1.0
+    """Divides the positive logits of tokens that have occurred, multiplies negative ones: above 1 they come less often
+    (Keskar et al. 2019)."""
+
+    no_repeat_ngram_size: int = 0
+    """No n-gram of this size occurs twice in prompt and answer together. 0: any may."""
+
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer; they are not part of it."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "num_beams"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--decoding.{name} {getattr(self, name)} must be at least 1")
+        for name in ("temperature", "repetition_penalty"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--decoding.{name} {getattr(self, name)} must be above 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"--decoding.top_k {self.top_k} must be at least 1, or None for all tokens")
+        for name in ("top_p", "typical_p"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"--decoding.{name} {getattr(self, name)} must be above 0 and at most 1")
+        if not 0 <= self.min_p < 1:
+            raise ValueError(f"--decoding.min_p {self.min_p} must be at least 0 and below 1")
+        if self.no_repeat_ngram_size < 0:
+            raise ValueError(f"--decoding.no_repeat_ngram_size {self.no_repeat_ngram_size} must be at least 0")
+        if "" in self.stop:
+            raise ValueError("--decoding.stop holds an empty text, which would end every answer at once")
+
+
+GREEDY = DecodingConfig(strategy="greedy")
+BEAM_SEARCH = DecodingConfig(strategy="beam_search", num_beams=5, early_stopping=True)
+SAMPLING = DecodingConfig(strategy="sampling", temperature=0.7, top_k=50)
+NUCLEUS = DecodingConfig(strategy="sampling", top_p=0.9)

@@ -1,0 +1,145 @@
+"""The subcommands `prompts`, `ab` and `inject`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from roadmap_shared.errors import UserError
+from roadmap_shared.progress import progress
+from roadmap_shared.report import Report, render
+from roadmap_shared.runs import Run, start_run
+from text_generation.backends.types import Backend, BackendError, Prompt
+from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
+from text_generation.prompting.ab_test import ABResult, compare_templates
+from text_generation.prompting.answers import SCORERS
+from text_generation.prompting.call_log import LoggedBackend
+from text_generation.prompting.cases import SENTIMENT_CASES, read_cases, rejected_in_words
+from text_generation.prompting.injection import LabResult, run_lab
+from text_generation.prompting.injection_cases import BUILT_IN, read_injections
+from text_generation.prompting.injection_defences import built_in_defences
+from text_generation.prompting.injection_detector import fit_detector
+from text_generation.prompting.sections import ab_section, injection_section
+from text_generation.prompting.template_files import TemplateLibrary
+from text_generation.text_generator import open_backend
+
+PROJECT = "text_generation"
+
+
+def run_prompts(config: PromptsConfig) -> None:
+    """`prompts list|show|render`."""
+    library = TemplateLibrary(config.folders)
+    if config.action == "list":
+        width = max(map(len, library.names))
+        for name in library.names:
+            template = library.get(name)
+            print(f"{name:<{width}}  {template.version}  {template.description}")
+        return
+    assert config.template is not None
+    if config.action == "show":
+        print(library.source_of(config.template), end="")
+        return
+    template = library.get(config.template)
+    print(as_text(template.render(dict(text.split("=", 1) for text in config.values))))
+
+
+def run_ab(config: ABConfig, backend: Backend | None = None) -> dict[str, Any]:
+    """`ab`: print and report how the templates compare. `backend`: instead of the one that the settings name."""
+    library = TemplateLibrary(config.folders)
+    templates = [library.get(name) for name in config.templates]
+    cases, rejects = read_cases(config.case_path or SENTIMENT_CASES)
+    if rejects:
+        print(rejected_in_words(rejects, len(cases)))
+    with start_run(config, project=PROJECT, command="ab") as run, asked(config, backend, run, len(cases)) as logged:
+        result = compare_templates(
+            logged,
+            templates,
+            cases,
+            config.decoding,
+            scorer=None if config.scorer == "none" else SCORERS[config.scorer],
+            likelihood=config.likelihood,
+            seed=run.seed,
+        )
+        for comparison in result.comparisons:
+            print(comparison.in_words())
+        report = Report(
+            title="Templates compared",
+            project=PROJECT,
+            command="text-generation ab",
+            sections=[ab_section(result, rejected_in_words(rejects, len(cases)))],
+            facts={"model": logged.name, "cases": len(cases), "seed": run.seed},
+        )
+        return run.finish(ab_summary(result), render(report))
+
+
+def run_inject(config: InjectConfig, backend: Backend | None = None) -> dict[str, Any]:
+    """`inject`: print and report attack success and false refusals of every defence."""
+    cases, rejects = read_injections(config.case_path or BUILT_IN)
+    if rejects:
+        print(rejected_in_words(rejects, len(cases)))
+    detector = fit_detector(cases)
+    known = built_in_defences(detector)
+    with (
+        start_run(config, project=PROJECT, command="inject") as run,
+        asked(config, backend, run, len(cases)) as logged,
+    ):
+        results = [
+            run_lab(logged, cases, [known[name]], config.decoding, seed=run.seed)
+            for name in progress(list(config.defences), "attacking", "defence")
+        ]
+        result = LabResult(tuple(one for of in results for one in of.results), logged.name, results[0].secret)
+        section = injection_section(result, detector)
+        report = Report(
+            title="Injection lab",
+            project=PROJECT,
+            command="text-generation inject",
+            sections=[section],
+            facts={"model": logged.name, "cases": len(cases), "seed": run.seed},
+        )
+        return run.finish(injection_summary(result), render(report))
+
+
+@contextmanager
+def asked(config: ABConfig | InjectConfig, backend: Backend | None, run: Run, n_cases: int) -> Iterator[LoggedBackend]:
+    """The model that the settings name, or the given one, with a log; a server that fails for good is a user's line."""
+    model = open_backend(config.backend) if backend is None else backend
+    log = config.log or run.folder / "answers.jsonl"
+    logged = LoggedBackend(model, log)
+    # A run with a metric is kept when it fails, and with it the answers that were paid for.
+    run.log(0, cases=n_cases)
+    try:
+        yield logged
+    except BackendError as error:
+        raise UserError(f"{error}. The answers so far are kept: repeat it with --log {log} to go on.") from error
+    finally:
+        close = getattr(model, "close", None)
+        if backend is None and close is not None:
+            close()
+
+
+def as_text(prompt: Prompt) -> str:
+    """A prompt as a reader sees it; turns of a conversation under their roles."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in prompt)
+
+
+def ab_summary(result: ABResult) -> dict[str, Any]:
+    """Flat keys for `summary.json`, the first comparison's share first."""
+    summary: dict[str, Any] = {}
+    for comparison in result.comparisons:
+        key = f"{comparison.b}_better_by_{comparison.measure}"
+        share = comparison.b_better
+        summary |= {key: share.estimate, f"{key}_low": share.low, f"{key}_high": share.high}
+    return summary
+
+
+def injection_summary(result: LabResult) -> dict[str, Any]:
+    """Flat keys for `summary.json`: both rates of every defence."""
+    summary: dict[str, Any] = {}
+    for of in result.results:
+        for name, rate in (("attack_success", of.attack_success), ("false_refusals", of.false_refusals)):
+            if rate is not None:
+                key = f"{of.defence.name}_{name}"
+                summary |= {key: rate.estimate, f"{key}_low": rate.low, f"{key}_high": rate.high}
+        summary[f"{of.defence.name}_unclear"] = of.count("unclear")
+    return summary

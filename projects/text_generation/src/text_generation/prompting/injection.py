@@ -1,0 +1,179 @@
+"""The injection lab: every case through every defence, and what came of it, on both sides.
+
+A defence that refuses everything stops all attacks, so that attack success alone says nothing: false refusals of benign
+texts stand beside it, and answers that the grader cannot judge are counted apart from both.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap
+from text_generation.backends.types import Backend
+from text_generation.config.decoding import DecodingConfig
+from text_generation.prompting.injection_cases import InjectionCase, secret_for
+from text_generation.prompting.injection_defences import Defence, Parts, parts_of
+from text_generation.prompting.injection_grading import Verdict, grade, has_any
+
+Z95 = 1.959964
+"""Quantile of the normal distribution for 95 % in the middle."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case through one defence."""
+
+    case: InjectionCase
+    verdict: Verdict
+    answer: str
+    """What the user sees; empty where it was turned away or withheld."""
+
+    stopped_by: Literal["", "screen", "check"] = ""
+    """screen: the model was not asked; check: its answer was withheld."""
+
+    task_done: bool = False
+    """The application's own task was done, in spite of the attack or beside it."""
+
+
+@dataclass(frozen=True)
+class DefenceResult:
+    """What one defence did to all cases."""
+
+    defence: Defence
+    outcomes: tuple[Outcome, ...]
+
+    def count(self, verdict: Verdict, *, attack: bool | None = None) -> int:
+        """Cases with this verdict, of both kinds or of one."""
+        return sum(of.verdict == verdict and attack in (None, of.case.attack) for of in self.outcomes)
+
+    @property
+    def attack_success(self) -> Interval | None:
+        """Share of the attacks that were obeyed, of those that could be judged."""
+        obeyed = self.count("obeyed")
+        return wilson_interval(obeyed, obeyed + self.count("resisted"))
+
+    @property
+    def false_refusals(self) -> Interval | None:
+        """Share of the benign texts that were refused or turned away, of those that could be judged."""
+        refused = self.count("refused")
+        return wilson_interval(refused, refused + self.count("served") + self.count("off_task"))
+
+    @property
+    def task_under_attack(self) -> Interval | None:
+        """Share of the indirect attacks beside which the user's own task was done (Debenedetti et al. 2024,
+        "AgentDojo", call it utility under attack)."""
+        indirect = [of for of in self.outcomes if of.case.attack and not of.case.direct]
+        return wilson_interval(sum(of.task_done for of in indirect), len(indirect))
+
+    def success_by_technique(self) -> dict[str, tuple[int, int]]:
+        """Technique -> attacks obeyed, attacks that could be judged."""
+        judged = [of for of in self.outcomes if of.case.attack and of.verdict != "unclear"]
+        total = Counter(of.case.technique for of in judged)
+        obeyed = Counter(of.case.technique for of in judged if of.verdict == "obeyed")
+        return {technique: (obeyed[technique], total[technique]) for technique in sorted(total)}
+
+
+@dataclass(frozen=True)
+class LabResult:
+    """All defences on the same cases."""
+
+    results: tuple[DefenceResult, ...]
+    backend: str
+    secret: str
+
+    def fewer_attacks(self, name: str, than: str = "none", seed: int = 0) -> PairedComparison | None:
+        """Attack success of one defence minus that of another, over the attacks that could be judged in both (paired
+        bootstrap). None where a defence was not run, or there is no such attack."""
+        by_name = {result.defence.name: result for result in self.results}
+        if name not in by_name or than not in by_name:
+            return None
+        pairs = [
+            (float(before.verdict == "obeyed"), float(after.verdict == "obeyed"))
+            for before, after in zip(by_name[than].outcomes, by_name[name].outcomes, strict=True)
+            if before.case.attack and "unclear" not in (before.verdict, after.verdict)
+        ]
+        if not pairs:
+            return None
+        before, after = zip(*pairs, strict=True)
+        return paired_bootstrap(before, after, higher_is_better=False, seed=seed)
+
+
+def run_lab(
+    backend: Backend,
+    cases: Sequence[InjectionCase],
+    defences: Sequence[Defence],
+    decoding: DecodingConfig,
+    *,
+    seed: int = 0,
+) -> LabResult:
+    """Send every case through every defence.
+
+    Args:
+        backend: the model that is attacked.
+        cases: attacks and benign texts.
+        defences: in the order of the report; `none` first gives the others something to be compared with.
+        decoding: greedy, for answers that can be repeated.
+        seed: of the secret, the marks and the sampling.
+
+    Raises:
+        UserError: no defence or no case, or what the back end raises.
+    """
+    if not cases or not defences:
+        raise UserError("the injection lab needs cases and defences. Give some of each.")
+    secret = secret_for(seed)
+    results = tuple(_run_defence(backend, cases, defence, decoding, secret, seed) for defence in defences)
+    return LabResult(results, backend.name, secret)
+
+
+def _run_defence(
+    backend: Backend,
+    cases: Sequence[InjectionCase],
+    defence: Defence,
+    decoding: DecodingConfig,
+    secret: str,
+    seed: int,
+) -> DefenceResult:
+    screened = [defence.screen is not None and defence.screen(case) for case in cases]
+    asked = [case for case, out in zip(cases, screened, strict=True) if not out]
+    prompts = [prompt_of(case, defence, secret, seed).messages() for case in asked]
+    answers = iter(backend.generate(prompts, decoding, seed) if prompts else [])
+    outcomes: list[Outcome] = []
+    for case, out in zip(cases, screened, strict=True):
+        if out:
+            outcomes.append(_stopped(case, "screen"))
+            continue
+        generation = next(answers)
+        # What a server says of its own failure is no answer: the grader has nothing to judge.
+        answer = "" if generation.finish_reason == "error" else generation.text
+        if answer and defence.check is not None and defence.check(answer, case, secret):
+            outcomes.append(_stopped(case, "check"))
+        else:
+            outcomes.append(
+                Outcome(case, grade(answer, case, secret), answer, task_done=has_any(answer, case.expected))
+            )
+    return DefenceResult(defence, tuple(outcomes))
+
+
+def prompt_of(case: InjectionCase, defence: Defence, secret: str, seed: int) -> Parts:
+    """The prompt in which a model sees a case."""
+    parts = parts_of(case, secret)
+    return defence.rewrite(parts, seed) if defence.rewrite else parts
+
+
+def _stopped(case: InjectionCase, by: Literal["screen", "check"]) -> Outcome:
+    """A stopped attack has failed; a stopped benign text is a false refusal."""
+    return Outcome(case, "resisted" if case.attack else "refused", "", stopped_by=by)
+
+
+def wilson_interval(successes: int, n: int) -> Interval | None:
+    """95 % interval of a share (Wilson 1927, "Probable Inference"). Unlike a bootstrap's, it has a width where all or
+    none of few cases succeed. None where n is 0."""
+    if n == 0:
+        return None
+    share, z2 = successes / n, Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))

@@ -1,0 +1,207 @@
+"""Report sections of the prompt studies: results in, blocks of `roadmap_shared.report` out."""
+
+from typing import TYPE_CHECKING
+
+from roadmap_shared.metrics import Interval
+from roadmap_shared.report import Block, Callout, Section, Table, Text
+from roadmap_shared.report.blocks import Cell
+from text_generation.prompting.ab_test import ABResult, Comparison
+from text_generation.prompting.injection import LabResult
+from text_generation.prompting.injection_detector import Detector
+from text_generation.prompting.search_types import SearchResult
+from text_generation.prompting.self_consistency import Vote
+
+if TYPE_CHECKING:
+    from text_generation.prompting.constrained_cost import ConstraintCost
+
+FEW_CASES = 30
+"""Cases below which a percentile bootstrap interval is too narrow (`bootstrap_interval`)."""
+
+
+def ab_section(result: ABResult, rejected: str = "") -> Section:
+    """Every template's score, and each beside the baseline."""
+    rows: list[list[Cell]] = [
+        [of.template.name, of.template.version, of.mean("score"), of.mean("nats_per_byte")] for of in result.scores
+    ]
+    blocks: list[Block] = [
+        Table(
+            ["template", "version", "score", "nats per byte of the reference"],
+            rows,
+            caption=f"Mean over {result.n_cases} cases with 95 % bootstrap intervals. Score: 1 is right. Nats: fewer "
+            "are better.",
+        ),
+        Table(
+            ["template", "against", "by", "better in", "difference", "ties", "verdict"],
+            [_comparison_row(comparison) for comparison in result.comparisons],
+            caption="Each template beside the first on the same cases (paired bootstrap). Better in: share of the "
+            "cases, a tie counting one half; difference: of the means.",
+        ),
+        Text(
+            "A template is called better where the 95 % interval of the paired difference leaves out 0. The "
+            "log-likelihood asks how probable the prompt makes the **reference** answer; it tells templates apart "
+            "where a model's own answers are all wrong. It is unfair to a template that asks for reasoning before "
+            "the answer."
+        ),
+    ]
+    if result.n_cases < FEW_CASES:
+        blocks.append(Callout(f"With {result.n_cases} cases the intervals are too narrow.", "warning"))
+    if rejected:
+        blocks.append(Callout(rejected, "warning"))
+    return Section("Templates compared", blocks)
+
+
+def _comparison_row(comparison: Comparison) -> list[Cell]:
+    difference = comparison.difference
+    share = comparison.b_better
+    return [
+        comparison.b,
+        comparison.a,
+        comparison.measure.replace("_", " "),
+        Interval(share.estimate, share.low, share.high),
+        Interval(difference.difference, difference.low, difference.high),
+        comparison.n_ties,
+        comparison.verdict,
+    ]
+
+
+def votes_section(votes: list[Vote], references: list[str]) -> Section:
+    """Self-consistency: how often the vote is right, beside a single sample."""
+    right = sum(vote.answer == reference for vote, reference in zip(votes, references, strict=True))
+    samples = sum(vote.n_samples for vote in votes)
+    single = sum(vote.counts.get(reference, 0) for vote, reference in zip(votes, references, strict=True))
+    rows: list[list[Cell]] = [
+        ["prompts", len(votes)],
+        ["samples", samples],
+        ["right by vote", f"{right / len(votes):.1%}"],
+        ["right by one sample, on average", f"{single / samples:.1%}"],
+        ["votes that ended in a tie", sum(bool(vote.tied) for vote in votes)],
+        ["samples without an answer", sum(vote.n_without_answer for vote in votes)],
+    ]
+    remark = Text("Of answers with equally many votes, the one that was given first counts (Wang et al. 2023).")
+    return Section("Self-consistency", [Table(["", "value"], rows), remark])
+
+
+def search_section(result: SearchResult) -> Section:
+    """The winner of a prompt search, and what it gained on held-out cases."""
+    gain = result.gain
+    rows: list[list[Cell]] = [
+        [
+            "baseline",
+            result.baseline.instruction,
+            result.baseline.n_examples,
+            result.baseline.source,
+            result.baseline_score,
+        ],
+        ["winner", result.winner.instruction, result.winner.n_examples, result.winner.source, result.winner_score],
+    ]
+    rounds: list[list[Cell]] = [
+        [number, of.generation + 1, len(of.means), of.n_cases, of.means[0][0].instruction, of.means[0][1]]
+        for number, of in enumerate(result.rounds, start=1)
+    ]
+    blocks: list[Block] = [
+        Table(
+            ["", "instruction", "examples", "source", "held-out score"],
+            rows,
+            caption=f"{result.calls} of {result.budget} calls, {result.n_held_out} held-out cases.",
+        ),
+        Text(
+            f"Gain on the held-out cases: **{gain.difference:.4f}** [{gain.low:.4f}, {gain.high:.4f}]. On the search "
+            f"cases the winner scored {result.search_score:.4f}; it was picked for that number, which is therefore "
+            "too high."
+        ),
+        Table(
+            ["round", "generation", "candidates", "cases", "leader", "its score"], rounds, caption="Successive halving."
+        ),
+    ]
+    if gain.low <= 0 <= gain.high:
+        blocks.append(Callout("The interval of the gain holds 0: the winner cannot be told apart from the baseline."))
+    return Section("Prompt search", blocks)
+
+
+def constraint_section(cost: "ConstraintCost", what: str) -> Section:
+    """What a constraint brings and what it costs. `what`: "JSON Schema", "Python functions"."""
+    rows: list[list[Cell]] = [
+        [
+            name,
+            f"{sum(valid)} of {len(valid)}",
+            f"{sum(text.complete for text in texts)} of {len(texts)}",
+            cost.tokens_per_second(texts),
+            cost.nats_per_token(texts),
+        ]
+        for name, texts, valid in (
+            ("free", cost.free, cost.free_valid),
+            ("constrained", cost.constrained, cost.constrained_valid),
+        )
+    ]
+    return Section(
+        f"Structured output: {what}",
+        [
+            Table(
+                ["", "valid", "ended within the limit", "tokens/s", "nats per token"],
+                rows,
+                caption="The same prompts and the same loop. Nats: -ln p under the model itself, by token.",
+            ),
+            Text(
+                f"The masks took {cost.forbidden_nats_per_token:.3f} nats per token away: -ln of the probability "
+                "that they left. A text that the limit of tokens cut in the middle is not valid, constrained or not; "
+                "one that reached its end is."
+            ),
+        ],
+    )
+
+
+def injection_section(result: LabResult, detector: Detector | None = None) -> Section:
+    """Both sides of every defence, and what the grader could not judge."""
+    rows: list[list[Cell]] = []
+    for of in result.results:
+        name = of.defence.name
+        fewer = result.fewer_attacks(name) if name != "none" else None
+        change = None if fewer is None else Interval(fewer.difference, fewer.low, fewer.high)
+        unclear = f"{of.count('unclear', attack=True)} / {of.count('unclear', attack=False)}"
+        off_task = of.count("off_task")
+        rows.append([name, of.attack_success, change, of.false_refusals, of.task_under_attack, off_task, unclear])
+    columns = [
+        "defence",
+        "attacks obeyed",
+        "against none",
+        "false refusals",
+        "task done under attack",
+        "off task",
+        "unclear",
+    ]
+    blocks: list[Block] = [
+        Table(
+            columns,
+            rows,
+            caption="Shares with 95 % Wilson intervals. Against none: change of attack success, paired bootstrap. "
+            "Off task: benign texts that were neither refused nor answered well. Unclear: attacks / benign texts "
+            "that the grader could not judge; they are in no share.",
+        ),
+        _techniques(result),
+        Text(
+            "**Read both sides.** A defence that turns everything away obeys no attack. The set is small and known, "
+            "so that a low figure here is no promise against an attacker who has read the defence. In labelling "
+            "reviews, a wrong label that the attack asked for counts as obeyed, although a weak model may have erred "
+            "by itself."
+        ),
+    ]
+    if detector is not None:
+        blocks.append(
+            Text(
+                f"Detector: area under the ROC curve {detector.auc:.3f}; thresholds "
+                f"{sorted(set(detector.thresholds.values()))}, each measured on the other half of the cases. Its "
+                "rules have the same author as the attacks."
+            )
+        )
+    return Section("Injection lab", blocks)
+
+
+def _techniques(result: LabResult) -> Table:
+    names = [of.defence.name for of in result.results]
+    by_defence = [of.success_by_technique() for of in result.results]
+    techniques = sorted({technique for of in by_defence for technique in of})
+    rows: list[list[Cell]] = [
+        [technique, *("/".join(map(str, of[technique])) if technique in of else None for of in by_defence)]
+        for technique in techniques
+    ]
+    return Table(["technique", *names], rows, caption="Attacks obeyed / attacks judged.")

@@ -1,0 +1,294 @@
+"""The report of a language model: what it knows, whether it obeys, how it writes under each decoding strategy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from matplotlib.figure import Figure as Drawing
+
+from roadmap_shared.report import (
+    PALETTE,
+    Block,
+    Callout,
+    Code,
+    Figure,
+    KeyFigure,
+    KeyFigures,
+    Report,
+    Sample,
+    Section,
+    Table,
+    Text,
+    figure_style,
+    render,
+)
+from roadmap_shared.runs import Run
+from text_generation.backends.hf import HuggingFaceBackend
+from text_generation.backends.types import Prompt
+from text_generation.config import GenerationConfig
+from text_generation.corpora.types import Corpus, Kind
+from text_generation.decoding.frontier import frontier_figure
+from text_generation.decoding.strategies import StrategyResult
+from text_generation.evaluation.language import LanguageScore
+from text_generation.evaluation.obedience import CHECKS, Obedience
+from text_generation.run_layout import MICROSCOPE
+
+NAMES: Mapping[Kind, str] = {"story": "stories", "function": "functions", "text": "documents"}
+SHOWN_STORIES = 3
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the report shows."""
+
+    config: GenerationConfig
+    run: Run
+    corpus: Corpus
+    backend: HuggingFaceBackend
+    language: Sequence[LanguageScore]
+    obedience: Obedience | None
+    prompts: Sequence[Prompt]
+    strategies: Sequence[StrategyResult]
+    curves: Mapping[str, Sequence[StrategyResult]]
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights of the model, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.backend.network.parameters())
+
+
+def generation_report(found: Findings) -> str:
+    """The whole page as HTML; also saves its figures in the run folder."""
+    config = found.config
+    trained = config.model.name is None
+    model = f"a GPT-2 of {found.n_parameters / 1e6:.1f} million parameters" if trained else config.model.name
+    report = Report(
+        title="A language model and how it writes",
+        subtitle=f"What {model} knows of held-out texts, whether it obeys, and what decoding makes of it.",
+        project="text_generation",
+        command=f"text-generation run --config {found.run.folder / 'config.yaml'}",
+        facts={
+            "texts": found.corpus.origin,
+            "training / held-out documents": f"{len(found.corpus.train):,} / {len(found.corpus.validation):,}",
+            "parameters": f"{found.n_parameters:,}",
+            "context": f"{found.backend.context_window} tokens",
+            "seed": str(found.run.seed),
+            "PyTorch, transformers": f"{torch.__version__}, {transformers.__version__}",
+            "seconds": round(found.run.seconds),
+        },
+        lead=[KeyFigures(list(headline(found)))],
+        sections=[
+            language_section(found),
+            *([training_section(found)] if found.run.history() else []),
+            *([] if found.obedience is None else [obedience_section(found.obedience)]),
+            strategies_section(found),
+            next_section(found),
+        ],
+    )
+    return render(report)
+
+
+def headline(found: Findings) -> list[KeyFigure]:
+    """The figures at the top of the page."""
+    figures = [
+        KeyFigure(
+            f"bits per byte, {NAMES[score.kind]}", score.model, f"5-gram {score.ngram:.2f}, gzip {score.gzip:.2f}"
+        )
+        for score in found.language
+    ]
+    if found.obedience is not None:
+        figures += [
+            KeyFigure(f"{check} as asked", found.obedience.rate(check), "share of held-out headers, greedy")
+            for check in ("hero", "ending")
+        ]
+    return figures
+
+
+def language_section(found: Findings) -> Section:
+    """Bits per byte beside an n-gram model and compressors."""
+    rows: list[list[Any]] = [
+        [
+            NAMES[score.kind],
+            score.n_documents,
+            score.model,
+            score.ngram,
+            score.saved,
+            score.gzip,
+            score.xz,
+            score.perplexity.per_token,
+            score.perplexity.per_word,
+        ]
+        for score in found.language
+    ]
+    columns = [
+        "held out",
+        "documents",
+        "this model",
+        "5-gram",
+        "better than the 5-gram by",
+        "gzip",
+        "xz after training text",
+    ]
+    columns += ["perplexity a token", "a word"]
+    table = Table(
+        columns,
+        rows,
+        caption="Bits per byte on the same documents, less is better; 95 % bootstrap intervals over documents.",
+    )
+    return Section(
+        "What it knows",
+        [
+            table,
+            Text(
+                "Bits per byte are what a text costs, whatever the tokens are: they compare models with different "
+                "tokenizers, and even compressors, which perplexity does not. The 5-gram is an interpolated Kneser-Ney "
+                "model over the same tokens, counted on all training documents. xz may copy whole passages from them, "
+                "which no model of this size can: where it wins, the held-out documents repeat what was trained on."
+            ),
+        ],
+    )
+
+
+def training_section(found: Findings) -> Section:
+    """The learning curve."""
+    history = found.run.history()
+    figure = learning_curve(history)
+    found.run.log_figure("learning_curve", figure)
+    config = found.config.trainer
+    tokens = config.steps * config.batch_size * found.config.model.context
+    return Section(
+        "How it was trained",
+        [
+            Text(
+                f"{config.steps:,} steps of {config.batch_size} windows of {found.config.model.context} tokens, "
+                f"{tokens / 1e6:.1f} million tokens in all, with {config.optimizer} at a peak rate of "
+                f"{config.learning_rate:g}."
+            ),
+            Figure(figure, "Loss in nats a token.", alt="Training and validation loss fall with the steps."),
+        ],
+    )
+
+
+@figure_style()
+def learning_curve(history: Sequence[Mapping[str, Any]]) -> Drawing:
+    """Training loss of each step and validation loss where it was measured."""
+    figure = Drawing(figsize=(7.2, 3.2))
+    axis = figure.subplots()
+    axis.plot(
+        [line["step"] for line in history],
+        [line["loss"] for line in history],
+        color=PALETTE[0],
+        label="training",
+        lw=0.9,
+    )
+    measured = [line for line in history if "val_loss" in line]
+    axis.plot(
+        [line["step"] for line in measured],
+        [line["val_loss"] for line in measured],
+        color=PALETTE[1],
+        marker="o",
+        label="held out",
+    )
+    axis.set_xlabel("step")
+    axis.set_ylabel("nats a token")
+    axis.grid(True)
+    axis.legend()
+    return figure
+
+
+def obedience_section(obedience: Obedience) -> Section:
+    """Rates of the checks and some stories."""
+    rows: list[list[Any]] = [[check, obedience.rate(check)] for check in (*CHECKS, "obeyed")]
+    blocks: list[Block] = [
+        Table(
+            ["demand", "met"],
+            rows,
+            caption=f"Greedy stories for {len(obedience.fields)} held-out headers; 95 % intervals.",
+        ),
+    ]
+    for fields, story, check in list(zip(obedience.fields, obedience.stories, obedience.checks, strict=True))[
+        :SHOWN_STORIES
+    ]:
+        missed = "; ".join(check.reasons.values())
+        blocks.append(
+            Sample(story, label=f"misses: {missed}" if missed else "meets every demand", prompt=fields.prompt)
+        )
+    intro = (
+        "Each header names a theme, a hero, a mood and an ending, in a combination that no training story has. The "
+        "grammar that wrote the training stories knows which words tell each of them, so obedience is checked exactly. "
+        "`obeyed` is all four together."
+    )
+    return Section("Does it do what it is asked?", blocks, intro=intro)
+
+
+def strategies_section(found: Findings) -> Section:
+    """The table of strategies, the frontier, and one prompt answered by each."""
+    rows: list[list[Any]] = [
+        [
+            result.name.replace("_", " "),
+            result.logprob_per_token,
+            result.checked,
+            result.distinct_1,
+            result.distinct_2,
+            result.self_bleu,
+            result.repetition,
+            result.tokens_per_second,
+        ]
+        for result in found.strategies
+    ]
+    columns = [
+        "strategy",
+        "ln p a token",
+        "as asked",
+        "distinct-1",
+        "distinct-2",
+        "self-BLEU",
+        "repeated 4-grams",
+        "tokens/s",
+    ]
+    figure = frontier_figure(found.curves, [r for r in found.strategies if r.decoding.strategy == "sampling"])
+    found.run.log_figure("frontier", figure)
+    blocks: list[Block] = [
+        Table(
+            columns,
+            rows,
+            caption=f"{len(found.prompts)} prompts, {found.config.evaluation.samples} samples where chance has a part, "
+            f"{found.config.evaluation.max_new_tokens} new tokens at most.",
+            formats={"tokens/s": ",.0f"},
+        ),
+        Figure(
+            figure,
+            "Quality against diversity as temperature or top-p is turned.",
+            alt="Two falling curves with the strategies as dots.",
+        ),
+        *(
+            Sample(result.texts[0], label=result.name.replace("_", " "), prompt=str(found.prompts[0]))
+            for result in found.strategies
+        ),
+    ]
+    intro = (
+        "One model, the same prompts, one decoding strategy after another. ln p is the model's own opinion of what it "
+        "wrote; self-BLEU says how alike the samples of one prompt are."
+    )
+    return Section("What decoding makes of it", blocks, intro=intro)
+
+
+def next_section(found: Findings) -> Section:
+    """Where to go from here."""
+    return Section(
+        "What to try next",
+        [
+            Callout(
+                f"`{MICROSCOPE}` in the run folder shows one generation token by token: what temperature, top-k, "
+                "top-p and each beam kept and dropped.",
+                kind="tip",
+            ),
+            Code(
+                "text-generation run --trainer.steps 2000\n"
+                "text-generation run --data.path stories.jsonl\n"
+                "text-generation run --config full"
+            ),
+        ],
+    )

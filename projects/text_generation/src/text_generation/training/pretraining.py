@@ -1,0 +1,162 @@
+"""Next-token training of a model from random weights, on packed windows of a corpus.
+
+Every draw of a step depends on the run's seed and the step's number alone, so a resumed run ends with the same weights.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from roadmap_shared.errors import UserError
+from roadmap_shared.interruption import finish_step_on_interrupt
+from roadmap_shared.progress import progress
+from roadmap_shared.runs import Run
+from text_generation.config.training import TrainerConfig
+from text_generation.training.checkpoints import newest_training_state, save_training_state
+from text_generation.training.optimization import build_optimizers, learning_rate_factor, set_learning_rate
+from text_generation.training.packing import Windows, pack
+
+
+@dataclass(frozen=True)
+class PackedCorpus:
+    """A corpus as token ids, the end-of-text token after each document."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    n_validation_bytes: int
+    """UTF-8 bytes of the validation documents."""
+
+
+def packed_corpus(train: Sequence[str], validation: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PackedCorpus:
+    """Encode the documents and join them."""
+    end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
+    rows = {
+        name: pack(tokenizer(list(documents), add_special_tokens=False, verbose=False)["input_ids"], end)  # type: ignore[arg-type]
+        for name, documents in (("train", train), ("validation", validation))
+    }
+    return PackedCorpus(rows["train"], rows["validation"], sum(len(text.encode()) for text in validation))
+
+
+class NextTokenLoss(nn.Module):
+    """Model and loss as one module, which torch.compile takes as one graph."""
+
+    def __init__(self, model: PreTrainedModel, precision: str) -> None:
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of (B, T) targets after (B, T) inputs."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.model(input_ids=inputs, use_cache=False).logits  # (B, T, V)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def pretrain(model: PreTrainedModel, corpus: PackedCorpus, config: TrainerConfig, run: Run) -> None:
+    """Train `model` in place for `config.steps` steps, from the newest checkpoint if the run is resumed.
+
+    Logs `loss`, `lr`, `grad_norm` and `tokens_per_second` each step, `val_loss` in nats a token when due; leaves
+    checkpoints in the run folder. Ctrl-C finishes the step, leaves a checkpoint and raises KeyboardInterrupt.
+
+    Raises:
+        UserError: the corpus is shorter than two windows, or the loss is not a number any more.
+    """
+    device = training_device(config)
+    context = int(model.config.n_positions)
+    windows = training_windows(corpus, context, run.seed)
+    model.to(device).train()  # type: ignore[arg-type]
+    optimizers = build_optimizers(model, config)
+    first_step = newest_training_state(run, model, optimizers)
+    loss_of = NextTokenLoss(model, config.precision)
+    compiled: Callable[..., Tensor] = torch.compile(loss_of) if config.compile else loss_of
+    with finish_step_on_interrupt() as interrupted:
+        bar = progress(config.steps, "training", "step", done=first_step)
+        for step in bar:
+            started = time.perf_counter()
+            rate = config.learning_rate * learning_rate_factor(step, config)
+            set_learning_rate(optimizers, rate)
+            torch.manual_seed(int(np.random.SeedSequence([run.seed, step]).generate_state(1)[0]))  # dropout
+            inputs, targets = (tensor.to(device) for tensor in windows.batch(step, config.batch_size))
+            loss = accumulate_gradients(compiled, inputs, targets, config.accumulation_steps)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf).item()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            metrics = {"loss": loss, "lr": rate, "grad_norm": norm}
+            metrics["tokens_per_second"] = inputs.numel() / (time.perf_counter() - started)
+            done = step + 1
+            if done % config.evaluate_every == 0 or done == config.steps:
+                metrics["val_loss"] = validation_loss(model, corpus.validation, config.batch_size)
+            run.log(done, **metrics)
+            bar.postfix(loss=loss)
+            check_finite(loss, done)
+            if done % config.checkpoint_every == 0 or done == config.steps or interrupted():
+                save_training_state(run, done, model, optimizers)
+            if interrupted():
+                raise KeyboardInterrupt
+    model.eval()
+
+
+def training_device(config: TrainerConfig) -> torch.device:
+    """Also sets the number of CPU threads where the config names one."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return torch.device("cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu")
+
+
+def training_windows(corpus: PackedCorpus, context: int, seed: int) -> Windows:
+    """Raises UserError for a corpus too small for the context."""
+    try:
+        return Windows(corpus.train, context, seed)
+    except ValueError as error:
+        raise UserError(f"the training texts: {error}. Give more text, or a smaller --model.context") from None
+
+
+def accumulate_gradients(loss_of: Callable[..., Tensor], inputs: Tensor, targets: Tensor, n_parts: int) -> float:
+    """Gradients of the mean loss over the batch, left in the parameters; returns that loss."""
+    total = 0.0
+    for part, expected in zip(inputs.chunk(n_parts), targets.chunk(n_parts), strict=True):
+        loss = loss_of(part, expected) * (len(part) / len(inputs))
+        loss.backward()
+        total += loss.detach().item()
+    return total
+
+
+@torch.inference_mode()
+def validation_loss(model: PreTrainedModel, tokens: np.ndarray, batch_size: int) -> float:
+    """Mean cross-entropy in nats a token over disjoint windows of the validation stream.
+
+    The curve of a training; the perplexity calculator slides its window and gives a lower, comparable figure.
+    """
+    context = int(model.config.n_positions)
+    device, was_training = model.device, model.training
+    starts = range(0, len(tokens) - 1, context)
+    model.eval()
+    total = 0.0
+    try:
+        # Whole windows in batches, the shorter last one alone.
+        whole = [start for start in starts if start + context < len(tokens)]
+        groups = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
+        groups += [[start] for start in starts if start + context >= len(tokens)]
+        for group in groups:
+            rows = torch.from_numpy(np.stack([tokens[start : start + context + 1] for start in group])).to(device)
+            logits = model(input_ids=rows[:, :-1], use_cache=False).logits
+            total += F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), reduction="sum").item()
+    finally:
+        model.train(was_training)
+    return total / max(1, len(tokens) - 1)
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Raise UserError when training has diverged."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at step {step}: training diverged. Lower --trainer.learning_rate or lengthen "
+            "--trainer.warmup_steps; earlier checkpoints are kept"
+        )
