@@ -130,10 +130,13 @@ $(foreach verb,project install test-isolated test bench serve,$(eval $(call targ
 # ---------------------------------------------------------------------------------------------------------------------
 # The whole repository.
 
+# Up to four processes, a file's tests in one of them: they share what is made for the file.
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+
 ## test: every suite, without a network [ARGS="-k config"]
 .PHONY: test
 test: $(STAMPS)/all
-	$(call PYTEST,$(BIN)) $(ARGS)
+	$(call PYTEST,$(BIN)) $(PARALLEL) $(ARGS)
 
 ## test-shared: roadmap-shared's tests
 .PHONY: test-shared

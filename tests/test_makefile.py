@@ -190,7 +190,7 @@ def test_a_changed_requirement_installs_again(make: Make, checkout: Path, change
 
 def test_the_suite_runs_offline_on_one_thread(make: Make, checkout: Path) -> None:
     make("test", "ARGS=-k attention")
-    assert calls(checkout)[-1] == "-P -m pytest -k attention"
+    assert calls(checkout)[-1] == "-P -m pytest -n auto --maxprocesses 4 --dist loadfile -k attention"
     assert (checkout / "environment.log").read_text().splitlines()[-1] == "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1"
     make("test", OMP_NUM_THREADS="4")
     assert (checkout / "environment.log").read_text().splitlines()[-1] == "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=4"

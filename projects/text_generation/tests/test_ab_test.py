@@ -42,7 +42,7 @@ def nats(prompt: Prompt, continuation: str) -> float:
 
 def test_scores_by_hand() -> None:
     result = compare_templates(ScriptedBackend(answers, likelihood=nats), [A, B], CASES, GREEDY, scorer=exact_match)
-    a, b = (of.scores for of in result.scores)
+    a, b = (np.asarray(of.scores) for of in result.scores)
     assert a is not None
     assert b is not None
     assert a.tolist() == [float(number % 3 == 0) for number in range(30)]
@@ -63,7 +63,7 @@ def test_scores_by_hand() -> None:
 def test_the_interval_against_brute_force() -> None:
     result = compare_templates(ScriptedBackend(answers), [A, B], CASES, GREEDY, scorer=exact_match, likelihood=False)
     share = result.comparisons[0].b_better
-    a, b = (of.scores for of in result.scores)
+    a, b = (np.asarray(of.scores) for of in result.scores)
     wins = np.where(b > a, 1.0, np.where(b == a, 0.5, 0.0))
     generator = np.random.default_rng(7)
     means = [np.mean([wins[index] for index in generator.integers(30, size=30)]) for _ in range(4000)]

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def logits_and_rows() -> tuple[torch.Tensor, list[list[int]]]:
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 7])
 def test_penalties_equal_those_of_transformers(n: int) -> None:
     logits, rows = logits_and_rows()
-    ids = torch.tensor(rows)
+    ids: Any = torch.tensor(rows)
     assert torch.equal(
         ours.penalise_repetition(logits, rows, 1.7), theirs.RepetitionPenaltyLogitsProcessor(1.7)(ids, logits.clone())
     )
@@ -81,7 +82,7 @@ def test_penalties_equal_those_of_transformers(n: int) -> None:
 @given(st.integers(0, 10_000), st.floats(0.02, 0.98), st.integers(1, 60), st.floats(0.3, 3.0))
 def test_truncations_equal_those_of_transformers(seed: int, p: float, k: int, temperature: float) -> None:
     logits = torch.randn(2, 50, generator=torch.Generator().manual_seed(seed)) * 3
-    ids = torch.zeros(2, 1, dtype=torch.long)
+    ids: Any = torch.zeros(2, 1, dtype=torch.long)
     expected = theirs.TemperatureLogitsWarper(temperature)(ids, logits)
     for name, warper in (
         ("top_k", theirs.TopKLogitsWarper(k)),
@@ -98,7 +99,7 @@ def test_all_stages_together_equal_transformers_in_order() -> None:
     decoding = DecodingConfig(
         temperature=0.8, top_k=20, top_p=0.9, min_p=0.02, typical_p=0.9, repetition_penalty=1.2, no_repeat_ngram_size=2
     )
-    network = tiny_network(tiny_tokenizer())
+    network: Any = tiny_network(tiny_tokenizer())
     config = GenerationConfig(
         do_sample=True, temperature=0.8, top_k=20, top_p=0.9, min_p=0.02, typical_p=0.9, repetition_penalty=1.2,
         no_repeat_ngram_size=2,
@@ -220,7 +221,7 @@ def test_logprob_is_that_of_the_model_itself(backend: HuggingFaceBackend, decodi
         watched: list[int] = []
         (answer,) = backend.generate([prompt], decoding, seed=1)
         if decoding.strategy == "sampling":
-            watched = backend.trace(prompt, decoding, 1, lambda rows, new, logits: logits).tokens
+            watched = backend.trace(prompt, decoding, 1, lambda rows, new_tokens, logits: logits).tokens
         else:
             watched = [token for token in generated_by_transformers(backend, prompt, decoding) if token != 0]
         ids = backend.encode(prompt) + watched

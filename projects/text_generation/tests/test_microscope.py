@@ -42,7 +42,7 @@ def microscope(backend: HuggingFaceBackend) -> Microscope:
 
 
 def test_every_step_shows_the_models_own_distribution(backend: HuggingFaceBackend, microscope: Microscope) -> None:
-    tokens = backend.trace(PROMPT, SAMPLED, 4, lambda rows, new, logits: logits).tokens
+    tokens = backend.trace(PROMPT, SAMPLED, 4, lambda rows, new_tokens, logits: logits).tokens
     assert microscope.generation == backend.generate([PROMPT], SAMPLED, seed=4)[0]
     ids = backend.encode(PROMPT)
     for index, (step, token) in enumerate(zip(microscope.steps, tokens, strict=False)):

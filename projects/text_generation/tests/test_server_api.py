@@ -91,7 +91,8 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 
 def expected(model: HuggingFaceBackend, prompt: Prompt, n: int, **settings: Any) -> str:
-    decoding = DecodingConfig(max_new_tokens=n, **({"strategy": "greedy"} | settings))
+    chosen: dict[str, Any] = {"strategy": "greedy", **settings}
+    decoding = DecodingConfig(max_new_tokens=n, **chosen)
     return model.generate([prompt], decoding, seed=3)[0].text
 
 

@@ -117,7 +117,7 @@ def test_regular_expressions_through_transformers_generate(
     inputs = tokenizer(["a", "b", "x"], return_tensors="pt")
     for options in ({"do_sample": True, "num_beams": 1}, {"do_sample": False, "num_beams": 3}):
         processor = ConstraintProcessor(engine, regex_constraint(pattern), prompt_length=1)
-        output = network.generate(
+        output = network.generate(  # pyright: ignore[reportAttributeAccessIssue]
             **inputs, **options, max_new_tokens=20, logits_processor=[processor], pad_token_id=tokenizer.pad_token_id
         )
         for text in tokenizer.batch_decode(output[:, 1:], skip_special_tokens=True):
@@ -169,7 +169,7 @@ def test_masks_against_brute_force(tokenizer: PreTrainedTokenizerFast, engine: C
     """A token is allowed exactly where text so far and token together begin a text of the expression."""
     texts = [a + b for a in ("ab", "ba", "bb") for b in ("", "a", "aa")]
     state = engine.start(regex_constraint("(ab|ba|bb)a?a?"))
-    vocabulary = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+    vocabulary = [str(tokenizer.decode([token])) for token in range(len(tokenizer))]
     for text in ("", "b", "ba", "baa"):
         branch = state.copy()
         for token in tokenizer(text)["input_ids"]:
@@ -210,7 +210,8 @@ def test_the_costs_add_up(network: GPT2LMHeadModel, tokenizer: PreTrainedTokeniz
 def walk(state: ConstraintState, tokenizer: PreTrainedTokenizerFast, seed: int, max_tokens: int = 120) -> str | None:
     """A random walk through the grammar that hurries to the end of a line; None where it does not arrive."""
     generator = random.Random(seed)
-    ends = {tokenizer.eos_token_id, *tokenizer("\n")["input_ids"]}
+    end: Any = tokenizer.eos_token_id
+    ends = {end, *tokenizer("\n")["input_ids"]}
     tokens: list[int] = []
     while len(tokens) < max_tokens:
         allowed = state.allowed(len(tokenizer)).nonzero()[:, 0].tolist()

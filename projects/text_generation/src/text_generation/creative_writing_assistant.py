@@ -177,7 +177,9 @@ class CreativeWritingAssistant:
             waiting = {i: each for i, each in enumerate(requests) if i not in found and isinstance(each, Request)}
             attempt_seed = seed + _SEEDS[step] + attempt * _SEED_OF_ATTEMPT
             live = live and self._stream is not None and all(len(each.prompts) == 1 for each in waiting.values())
-            source = self._streamed(step, waiting, attempt_seed, project) if live else self._batched(waiting, attempt_seed)
+            source = (
+                self._streamed(step, waiting, attempt_seed, project) if live else self._batched(waiting, attempt_seed)
+            )
             for index, answers in source:
                 try:
                     found[index] = (_tidy(waiting[index].read(answers)), answers)

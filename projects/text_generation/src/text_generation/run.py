@@ -51,7 +51,8 @@ def run(config: GenerationConfig) -> dict[str, Any]:
         obedience = story_obedience(backend, corpus, measured)
         prompts, checker = prompts_of(corpus, measured.prompts), story_checker(corpus)
         room = room_for_answers(backend, prompts)
-        asked = {"samples": measured.samples, "seed": run.seed, "max_new_tokens": min(measured.max_new_tokens, room)}
+        asked: dict[str, Any] = {"samples": measured.samples, "seed": run.seed}
+        asked["max_new_tokens"] = min(measured.max_new_tokens, room)
         strategies = compare_strategies(backend, prompts, checker=checker, **asked)
         curves = sweep(backend, prompts, checker=checker, **asked)
         microscope = look(backend, prompts[0], looked_at(room), seed=run.seed)

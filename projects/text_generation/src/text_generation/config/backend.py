@@ -13,7 +13,8 @@ class BackendConfig:
     scripted: the lines of a text file, one after another."""
 
     model: str = "latest"
-    """hf: latest for the one that `run` trained or used last, a folder, or a hub id such as gpt2; openai: the model's name at the server; scripted: the text file."""
+    """hf: latest for the one that `run` trained or used last, a folder, or a hub id such as gpt2;
+    openai: the model's name at the server; scripted: the text file."""
 
     base_url: str = "https://api.openai.com/v1"
     """Address of the server, up to and with /v1. Ollama: http://localhost:11434/v1, vLLM: http://localhost:8000/v1."""

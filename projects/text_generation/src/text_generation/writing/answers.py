@@ -12,7 +12,9 @@ _HEADING = re.compile(r"^(?:#{1,6}\s+(?P<marked>.+?)\s*#*|(\*\*|__)(?P<bold>[^*_
 _ITEM = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,2}[.):])\s+(?P<text>\S.*)$")
 _SPOKEN_TO_READER = re.compile(r"^[^\n.!?\"“]{0,160}:\s*$")
 _AFTERWORD = re.compile(r"^\W*(?:\(?(?:word count|words?)\b\W*\d+|\d+ words|-{3,}|\*{3,}|the end)\W*$", re.IGNORECASE)
-_NOTHING = re.compile(r"^\W*(?:there (?:are|is) )?(?:none|nothing|no (?:\w+ )?(?:problem|issue|fault|flaw)s?)\b.{0,40}$")
+_NOTHING = re.compile(
+    r"^\W*(?:there (?:are|is) )?(?:none|nothing|no (?:\w+ )?(?:problem|issue|fault|flaw)s?)\b.{0,40}$"
+)
 
 
 class UnusableAnswerError(Exception):

@@ -197,7 +197,9 @@ def _ending(text: str, asked: str) -> str:
     if not counts[asked]:
         return f"the closing sentences hold no formulation of the ending '{asked}'"
     rival, most = counts.most_common(1)[0]
-    return "" if most == counts[asked] else f"the closing sentences speak of the ending '{rival}' more than of '{asked}'"
+    return (
+        "" if most == counts[asked] else f"the closing sentences speak of the ending '{rival}' more than of '{asked}'"
+    )
 
 
 def _phrase(phrase: str, text: str, what: str) -> str:

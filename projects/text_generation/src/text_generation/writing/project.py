@@ -59,7 +59,9 @@ def stored_brief(folder: Path) -> dict[str, Any] | None:
         return None
     found = _json(path)
     if found is None or not isinstance(found.get("theme"), str) or not isinstance(found.get("hero"), str):
-        raise UserError(f"{path}: is damaged. Remove it and say the theme and hero again: the steps beside it are kept.")
+        raise UserError(
+            f"{path}: is damaged. Remove it and say the theme and hero again: the steps beside it are kept."
+        )
     return found
 
 
