@@ -442,6 +442,7 @@ def test_a_whole_session_in_a_browser(tmp_path: Path):
         page.fill("#name", "Ann")
         page.keyboard.press("Enter")
         expect = sync_api.expect
+        expect.set_options(timeout=60_000)  # a busy machine takes its time
         expect(page.locator("#count")).to_have_text("0 of 4 done")
         expect(page.locator("#a")).to_have_text(book.shown(order[0], "Ann")[0])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -98,8 +98,10 @@ def test_a_client_that_leaves_a_stream_stops_its_generation(paced_url: str, pace
         while "word" not in next(lines):
             pass
     admission = paced_app.state.service.admission
-    # Closing reached the server when it has marked the answer; the generator then closes at its next piece.
-    until(lambda: [cancelled.is_set() for cancelled in paced_app.state.service.engine._jobs.values()] == [True])
+    # Closing reached the server when it has marked the answer; the generator then closes at its next piece. That piece
+    # may have come already.
+    jobs = paced_app.state.service.engine._jobs
+    until(lambda: paced.closed == 1 or [cancelled.is_set() for cancelled in jobs.values()] == [True])
     paced.let.release(1)
     until(lambda: paced.closed == 1 and admission.active == 0)
     assert 'textgen_answers_total{ending="cancelled"} 1.0' in httpx.get(f"{paced_url}/metrics").text

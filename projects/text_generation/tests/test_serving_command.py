@@ -175,6 +175,8 @@ def test_the_command_serves_until_ctrl_c_and_never_shows_the_key(script: Path) -
     process = subprocess.Popen(
         [sys.executable, "-P", "-W", "error", "-c", main], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, VARIABLE: "s3cret-key"},
+        # Where the tests run in a shell's background, Ctrl-C is ignored, and what they start would ignore it too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         assert process.stdout is not None
