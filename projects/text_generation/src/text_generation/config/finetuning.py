@@ -12,16 +12,17 @@ from text_generation.config.coding import ProblemsConfig, SandboxConfig
 class StartConfig:
     """The model that training starts from."""
 
-    name: str | None = None
-    """Folder or hub id of a causal language model. A folder with a LoRA adapter counts with its adapter merged."""
+    name: str = "latest"
+    """latest for the model that `run` trained or used last, a folder, or a hub id. A folder with a LoRA adapter counts
+    with its adapter merged."""
 
     chat_template: Literal["own", "built-in"] = "own"
     """own: the template that the model's tokenizer has; built-in: that of this project, whose marks are added to the
     tokenizer as tokens. For a base model, which has none."""
 
     def __post_init__(self) -> None:
-        if self.name == "":
-            raise ValueError("--model.name is empty: give a folder or a hub id")
+        if not self.name:
+            raise ValueError("--model.name is empty: give latest, a folder or a hub id")
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -107,7 +108,8 @@ class AdapterConfig:
     """Ends of the names of the layers to adapt, such as q_proj v_proj. None: every linear layer but the output."""
 
     merge: bool = True
-    """Besides the adapter, write the model with the adapter added to its weights."""
+    """Besides the adapter, write the model with the adapter added to its weights. Not with qlora, whose base is in 4
+    bits: add the adapter to the base in full precision afterwards, by naming its folder as --model.name."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:

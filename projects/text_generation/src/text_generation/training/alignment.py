@@ -116,4 +116,4 @@ def train_pairs(
                 peft_config=lora_config(model.network, adapter),
             )
 
-        return run_trainer(make, place, config, "aligning").model
+        return run_trainer(make, place, config, "aligning")

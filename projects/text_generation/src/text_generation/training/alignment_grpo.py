@@ -19,7 +19,7 @@ from text_generation.corpora.types import Reject
 from text_generation.training.chat_data import Row, rejected_line
 from text_generation.training.rewards import RewardFunction
 from text_generation.training.sft import Tuned, put_on_device
-from text_generation.training.sft_model import ChatModel, lora_config, save_tuned
+from text_generation.training.sft_model import ChatModel, lora_config, save_tuned, tuning_warnings
 from text_generation.training.sft_trainer import (
     SilentTrainer,
     Workplace,
@@ -108,7 +108,8 @@ def train_by_reward(
             # TRL reads the reference from where the network says that it comes from.
             reference = Path(folder) / _REFERENCE
             if not reference.is_dir():
-                model.network.save_pretrained(reference)
+                with tuning_warnings():
+                    model.network.save_pretrained(reference)
             model.network.config.name_or_path = str(reference)
 
         def make() -> QuietGRPOTrainer:
@@ -127,4 +128,4 @@ def train_by_reward(
                 peft_config=lora_config(model.network, adapter),
             )
 
-        return run_trainer(make, place, config, "aligning by reward").model
+        return run_trainer(make, place, config, "aligning by reward")

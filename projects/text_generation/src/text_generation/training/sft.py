@@ -180,7 +180,7 @@ def train_rows(
                 peft_config=lora_config(model.network, adapter),
             )
 
-        return run_trainer(make, place, config, "fine-tuning").model
+        return run_trainer(make, place, config, "fine-tuning")
 
 
 def put_on_device(model: ChatModel, config: TuningConfig, adapter: AdapterConfig) -> None:

@@ -19,6 +19,7 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 
 from roadmap_shared.errors import UserError, one_line
 from text_generation.backends.hf_loading import context_window_of, end_tokens_of, load_causal_lm, quiet_transformers
+from text_generation.backends.trained import model_source
 from text_generation.backends.types import Message
 from text_generation.config.finetuning import AdapterConfig, StartConfig
 from text_generation.tokenizer import PAD, SPECIAL_TOKENS, chat_template
@@ -65,25 +66,41 @@ class ChatModel:
         return list(found["input_ids"]), [bool(mark) for mark in found["assistant_masks"]]
 
 
-def load_chat_model(start: StartConfig, adapter: AdapterConfig) -> ChatModel:
+def load_chat_model(start: StartConfig, adapter: AdapterConfig, runs: Path = Path("runs")) -> ChatModel:
     """Read the model and make its answers end where its template ends them.
 
+    Args:
+        start: which model; `latest` is looked for in the folder of runs.
+        adapter: which weights are to be trained.
+        runs: folder that holds the runs of all projects.
+
     Raises:
-        UserError: no model is named, it cannot be read, it has no chat template that marks answers, or 4 bits are
+        UserError: it cannot be read, it has no chat template that marks answers, or 4 bits are
             asked for where they cannot be had.
     """
-    if start.name is None:
-        raise UserError(
-            "which model? Give --model.name with a hub id, or a folder such as the one that `text-generation run` trains"
-        )
-    network, tokenizer = load_start(start.name, four_bits=adapter.method == "qlora")
+    source = start_source(start, runs)
+    network, tokenizer = load_start(source, four_bits=adapter.method == "qlora")
     if start.chat_template == "built-in":
         if adapter.method != "full":
             raise UserError(
-                "--model.chat_template built-in adds tokens, which an adapter does not train: give --adapter.method full"
+                "--model.chat_template built-in adds tokens, which an adapter does not train: give --adapter.method "
+                "full"
             )
         add_built_in_template(network, tokenizer)
-    return chat_model(network, tokenizer, start.name)
+    return chat_model(network, tokenizer, source)
+
+
+def start_source(start: StartConfig, runs: Path) -> str:
+    """Folder or hub id of the model to start from; a folder without links in its path.
+
+    Raises:
+        UserError: it is the latest one, and there is none yet.
+    """
+    try:
+        source = model_source(start.name, runs)
+    except UserError as error:
+        raise UserError(str(error).replace("--backend.model", "--model.name")) from error
+    return str(Path(source).resolve()) if Path(source).is_dir() else source
 
 
 def chat_model(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> ChatModel:
@@ -173,6 +190,8 @@ def load_merged(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
         raise UserError(f"--model.name {folder}: has an adapter's config, but no adapter_model.safetensors")
     try:
         base = json.loads((folder / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
+        if not isinstance(base, str) or not base:
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model.name {folder / 'adapter_config.json'}: is damaged, or names no base model") from error
     network, _ = load_causal_lm(base, "cpu")
@@ -258,7 +277,7 @@ def save_tuned(trained: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, *
 @contextmanager
 def tuning_warnings() -> Iterator[None]:
     """Within it, the libraries show no bars of their own, and the warnings about each other's versions are left out."""
-    had_bars = datasets.are_progress_bars_enabled()
+    had_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings(), quiet_transformers():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -68,7 +69,7 @@ class Workplace:
             self.run.log(step, **figures)
 
     def newest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint of a resumed run; figures logged after it are dropped, as they will come again."""
+        """The newest whole checkpoint of a resumed run. Figures logged after it are dropped: they will come again."""
         if not self.resumed or self.checkpoints is None:
             return None
         newest = newest_whole_checkpoint(self.checkpoints)
@@ -115,7 +116,7 @@ def training_settings(config: TuningConfig, place: Workplace, folder: str) -> di
         "data_seed": place.seed,
         "bf16": config.precision == "bf16",
         "fp16": False,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        "activation_checkpointing": config.gradient_checkpointing,
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
         "eval_strategy": "no",
@@ -130,8 +131,8 @@ def training_settings(config: TuningConfig, place: Workplace, folder: str) -> di
     }
 
 
-def run_trainer(make: Callable[[], Trainer], place: Workplace, config: TuningConfig, description: str) -> Trainer:
-    """Make a trainer and train, from the newest whole checkpoint if the run is resumed; returns the trainer.
+def run_trainer(make: Callable[[], Trainer], place: Workplace, config: TuningConfig, description: str) -> Any:
+    """Make a trainer and train, from the newest whole checkpoint if the run is resumed; returns the network.
 
     Ctrl-C finishes the step, saves a checkpoint and raises KeyboardInterrupt.
 
@@ -156,7 +157,19 @@ def run_trainer(make: Callable[[], Trainer], place: Workplace, config: TuningCon
             logger.close()
         if interrupted():
             raise KeyboardInterrupt
-    return trainer
+    return as_it_was(trainer.model)
+
+
+def as_it_was(network: Any) -> Any:
+    """The network with its class's own `forward` again, in place of the one that TRL and accelerate have put there.
+
+    Theirs holds on to the network that it was made for, so that a copy would run that one.
+    """
+    base = network.get_base_model() if isinstance(network, PeftModel) else network
+    for module in (network, base):
+        for name in ("forward", "_original_forward"):
+            module.__dict__.pop(name, None)
+    return network
 
 
 class StepLogger(TrainerCallback):
