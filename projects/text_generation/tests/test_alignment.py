@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from trl import DPOConfig
+from trl.trainer.dpo_config import DPOConfig
 
 from roadmap_shared.config import RunConfig, load_config
 from roadmap_shared.errors import UserError
@@ -119,7 +119,7 @@ def test_the_dpo_loss_is_that_of_trl_on_random_log_probabilities(tmp_path: Path)
 
 def test_the_dpo_loss_of_a_batch_is_that_of_trl_from_the_logits_on(tmp_path: Path):
     model = tiny()
-    trainer = dpo_trainer(model, tmp_path, beta=0.2)
+    trainer: Any = dpo_trainer(model, tmp_path, beta=0.2)
     with torch.no_grad():
         for weight in model.network.parameters():
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))

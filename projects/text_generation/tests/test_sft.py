@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from trl import SFTConfig, pack_dataset
+from trl.data_utils import pack_dataset
+from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from roadmap_shared.config import RunConfig, load_config
@@ -110,7 +111,8 @@ def test_the_labels_are_those_that_trl_makes_of_the_same_conversations(tmp_path:
             train_dataset=Dataset.from_list([{"messages": turns} for turns in messages]),
             processing_class=model.tokenizer,
         )
-    assert [{name: row[name] for name in ("input_ids", "labels")} for row in trainer.train_dataset] == rows
+    trained_on: Any = trainer.train_dataset
+    assert [{name: row[name] for name in ("input_ids", "labels")} for row in trained_on] == rows
 
 
 def test_what_is_too_long_is_left_out_and_counted(capsys: pytest.CaptureFixture[str]):

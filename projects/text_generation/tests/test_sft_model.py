@@ -193,7 +193,7 @@ def test_new_marks_get_embeddings():
     raw.add_special_tokens([END_OF_TEXT])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END_OF_TEXT)
     shape = ModelConfig(n_layers=2, width=32, n_heads=2, context=48)
-    network = build_model(shape, tokenizer, seed=3)
+    network: Any = build_model(shape, tokenizer, seed=3)
     before = network.get_input_embeddings().weight.detach().clone()
     add_built_in_template(network, tokenizer)
     model = chat_model(network, tokenizer, "base")

@@ -15,6 +15,20 @@ COMMANDS = [
         default_config="default",
     ),
     Command(
+        name="finetune",
+        summary="Fine-tune a model on conversations, in full or by LoRA.",
+        config_class="text_generation.config:FinetuneConfig",
+        function="text_generation.training.sft_command:run_finetune",
+        default_config="finetune",
+    ),
+    Command(
+        name="align",
+        summary="Align a model with preferences (DPO) or with rewards (GRPO).",
+        config_class="text_generation.config:AlignConfig",
+        function="text_generation.training.alignment_command:run_align",
+        default_config="align",
+    ),
+    Command(
         name="prompts",
         summary="List, show or render the prompt templates.",
         config_class="text_generation.config:PromptsConfig",

@@ -6,6 +6,7 @@ from text_generation.config.commands import GenerationConfig
 from text_generation.config.data import CorpusConfig, TokenizerConfig
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.evaluation import EvaluationConfig
+from text_generation.config.finetuning import AlignConfig, FinetuneConfig
 from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
 from text_generation.config.rating import RateConfig, VotesConfig
 from text_generation.config.serving import ServingConfig
@@ -13,11 +14,13 @@ from text_generation.config.training import ModelConfig, TrainerConfig
 
 __all__ = [
     "ABConfig",
+    "AlignConfig",
     "BackendConfig",
     "CodeConfig",
     "CorpusConfig",
     "DecodingConfig",
     "EvaluationConfig",
+    "FinetuneConfig",
     "GenerationConfig",
     "InjectConfig",
     "ModelConfig",

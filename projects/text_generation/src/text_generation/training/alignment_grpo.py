@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from roadmap_shared.errors import UserError
 from text_generation.config.finetuning import AdapterConfig, RewardConfig, TuningConfig
@@ -115,7 +116,7 @@ def train_by_reward(
         def make() -> QuietGRPOTrainer:
             return QuietGRPOTrainer(
                 model=model.network,
-                reward_funcs=[reward],
+                reward_funcs=[reward],  # pyright: ignore[reportArgumentType]
                 args=GRPOConfig(
                     **settings,
                     num_generations=grpo.generations,

@@ -134,7 +134,7 @@ def messages_of(value: Any) -> tuple[Message, ...]:
             raise RowError(f"turn {number} is by {role!r}, not by system, user or assistant")
         if not isinstance(content, str) or not content.strip():
             raise RowError(f"turn {number} has no text")
-        messages.append(Message(role, content))
+        messages.append(Message(role, content))  # pyright: ignore[reportArgumentType]
     return tuple(messages)
 
 

@@ -48,7 +48,7 @@ def story_reward(
     """
     rewards: list[float] = []
     for answer, *wanted in zip(completions, theme, hero, mood, ending, strict=True):
-        check = check_story(text_of_answer(answer).strip(), StoryFields(*wanted))
+        check = check_story(text_of_answer(answer).strip(), StoryFields(*wanted))  # pyright: ignore[reportArgumentType]
         rewards.append(sum(getattr(check, name) for name in _DEMANDS) / len(_DEMANDS))
     return rewards
 

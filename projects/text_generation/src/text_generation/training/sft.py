@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from transformers import PreTrainedModel
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from roadmap_shared.errors import UserError
 from text_generation.config.finetuning import AdapterConfig, TuningConfig

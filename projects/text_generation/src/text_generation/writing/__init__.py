@@ -1,1 +1,0 @@
-"""Stories in steps, chat sessions, and whether a text does what was asked."""
