@@ -61,7 +61,7 @@ def headline(outcome: Standings) -> KeyFigures:
     smallest = min(outcome.indistinguishable, key=lambda standing: standing.trained)
     tiles = [
         KeyFigure("best accuracy", best.accuracy, f"{best.method}, mean over its seeds"),
-        KeyFigure("trained by the smallest that is as good", f"{100 * smallest.share:.2g}", f"{smallest.method}", "%"),
+        KeyFigure("trained by the smallest that is as good", f"{100 * smallest.share:.3g}", f"{smallest.method}", "%"),
         KeyFigure("not to be told from the best", len(outcome.indistinguishable) - 1, f"of {len(outcome.ranked) - 1}"),
     ]
     return KeyFigures(tiles)
