@@ -50,6 +50,20 @@ COMMANDS = [
         default_config=None,
     ),
     Command(
+        name="write",
+        summary="Write a story by outline, draft, critique and revision, each kept in a folder.",
+        config_class="text_generation.config:WriteConfig",
+        function="text_generation.writing.commands:run_write",
+        default_config=None,
+    ),
+    Command(
+        name="chat",
+        summary="Talk to a model in the terminal; the history is kept and gone on with.",
+        config_class="text_generation.config:ChatConfig",
+        function="text_generation.writing.commands:run_chat",
+        default_config=None,
+    ),
+    Command(
         name="code",
         summary="Write, explain, review or test a Python function.",
         config_class="text_generation.config:CodeConfig",

@@ -11,11 +11,13 @@ from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConf
 from text_generation.config.rating import RateConfig, VotesConfig
 from text_generation.config.serving import ServingConfig
 from text_generation.config.training import ModelConfig, TrainerConfig
+from text_generation.config.writing import ChatConfig, WriteConfig
 
 __all__ = [
     "ABConfig",
     "AlignConfig",
     "BackendConfig",
+    "ChatConfig",
     "CodeConfig",
     "CorpusConfig",
     "DecodingConfig",
@@ -33,4 +35,5 @@ __all__ = [
     "TokenizerConfig",
     "TrainerConfig",
     "VotesConfig",
+    "WriteConfig",
 ]

@@ -1,0 +1,1 @@
+"""Stories in steps, chat sessions, and whether a text does what was asked."""
