@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.errors import UserError, one_line, system_error
 from roadmap_shared.files import sync_folder
 from roadmap_shared.ranks import is_main_process
 
@@ -81,9 +81,12 @@ def save_checkpoint(
         _write_files(unfinished, step, tensors, documents)
         _move_into_place(unfinished, target)
         sync_folder(folder)
-    except OSError as error:
+    except Exception as error:
+        refused = system_error(error)  # safetensors has an exception of its own for a full disk
+        if refused is None:
+            raise
         raise UserError(
-            f"{target}: the checkpoint cannot be written ({error.strerror or one_line(error)}). "
+            f"{target}: the checkpoint cannot be written ({refused.strerror or one_line(refused)}). "
             "Free some space, or write elsewhere with --run.root FOLDER; earlier checkpoints are kept."
         ) from error
     finally:

@@ -133,6 +133,8 @@ def _call(prog: str, command: Command, configs: Traversable | Path, arguments: l
         return 0
     try:
         _import(command.function)(config)
+    except UserError:  # says it better already
+        raise
     except Exception as error:
         if (line := _cannot_write(error, config)) is None:
             raise
