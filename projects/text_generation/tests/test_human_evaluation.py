@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.sockets import listen
 from text_generation.config.rating import RateConfig, VotesConfig
-from text_generation.evaluation.human_evaluation import _listen, run_rate, run_votes
+from text_generation.evaluation.human_evaluation import run_rate, run_votes
 from text_generation.evaluation.rating.making import Output, make_study, read_outputs, write_study
 from text_generation.evaluation.rating.study import key_path, read_key, read_study
 from text_generation.evaluation.rating.terminal import printable, rate_in_terminal
@@ -412,7 +413,7 @@ def test_a_vote_that_cannot_be_written_is_said(client: TestClient, book: VoteBoo
 
 @contextmanager
 def serving(book: VoteBook) -> Iterator[str]:
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(
             uvicorn.Config(create_rating_app(book), log_level="critical", timeout_graceful_shutdown=1)
         )
@@ -510,7 +511,7 @@ def test_commands_with_bad_input(study_path: Path, tmp_path: Path):
     assert error_of(run_votes, VotesConfig(study=study_path)) == (
         f"{votes}: there is no vote to analyse yet: rate some items first"
     )
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert error_of(run_rate, RateConfig(study=study_path, web=True, port=port)) == (
             f"--port {port}: is taken. Choose another one, or 0 for any that is free"

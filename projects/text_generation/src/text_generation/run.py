@@ -28,10 +28,10 @@ from text_generation.evaluation.obedience import (
 from text_generation.prompts_of_corpus import prompts_of
 from text_generation.report import Findings, generation_report
 from text_generation.run_layout import MICROSCOPE, PROJECT, STORIES
-from text_generation.training.trained_model import trained_model
+from text_generation.training.trained_model import CHANGE_NO_WEIGHT, trained_model
 
 RESUMABLE_CHANGES = (
-    *("trainer.threads", "trainer.device", "trainer.evaluate_every", "trainer.checkpoint_every"),
+    *(f"trainer.{name}" for name in CHANGE_NO_WEIGHT),
     *(f"evaluation.{name}" for name in EvaluationConfig.__dataclass_fields__),
 )
 """Settings that may differ when a run is resumed: they change no weight."""
@@ -67,7 +67,7 @@ def room_for_answers(backend: HuggingFaceBackend, prompts: Sequence[Prompt]) -> 
     """Tokens that the context leaves for the answer to each of the prompts.
 
     Raises:
-        UserError: none.
+        UserError: a prompt fills the context.
     """
     longest = max(backend.count_tokens(prompt) for prompt in prompts)
     if longest >= backend.context_window:

@@ -1,6 +1,5 @@
 """`bert-sentiment serve`: the page and the API at one address."""
 
-import errno
 import os
 import socket
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bert_sentiment.config import ServeConfig
 from roadmap_shared.errors import UserError
+from roadmap_shared.sockets import listen
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -50,34 +50,6 @@ def check_packages() -> None:
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise UserError(f'{", ".join(missing)}: not installed. Run: pip install "roadmap-bert-sentiment[demo]"')
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections at once. Before the model is loaded: a port that is taken is known in no time.
-
-    Raises:
-        UserError: the port is taken or not allowed, or the address is not this machine's.
-    """
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(128)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                problem = f"--port {port}: is taken. Choose another one, or 0 for any that is free"
-            case errno.EACCES:
-                problem = f"--port {port}: needs administrator's rights. Choose one above 1023"
-            case _:
-                problem = f"--host {host}: is no address of this machine ({error.strerror})"
-        raise UserError(problem) from error
-    return listener
 
 
 def address(host: str, listener: socket.socket) -> str:

@@ -4,13 +4,12 @@ A study is made from texts of two or more systems for the same prompts (`rating/
 or on a web page (`rating/terminal.py`, `rating/web.py`), and the votes are analysed (`rating/analysis.py`).
 """
 
-import errno
-import socket
 import sys
 from pathlib import Path
 
 from roadmap_shared.errors import UserError
 from roadmap_shared.files import atomic_write
+from roadmap_shared.sockets import listen
 from text_generation.config.rating import RateConfig, VotesConfig
 from text_generation.evaluation.rating.analysis import VoteAnalysis, analyse
 from text_generation.evaluation.rating.making import Draft, Output, make_study, read_outputs, write_study
@@ -111,7 +110,7 @@ def _serve(book: VoteBook, config: RateConfig) -> None:
         from text_generation.evaluation.rating.web import create_rating_app
     except ImportError as error:
         raise UserError(f'{error.name}: not installed. Run: pip install "roadmap-text-generation[demo]"') from error
-    with _listen(config.host, config.port) as listener:
+    with listen(config.host, config.port) as listener:
         app = create_rating_app(book)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
@@ -124,30 +123,6 @@ def _serve(book: VoteBook, config: RateConfig) -> None:
             server.run(sockets=[listener])
         except KeyboardInterrupt:  # how uvicorn ends once it has shut down
             print("stopped")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections, known to be free before anything is said."""
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(128)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                problem = f"--port {port}: is taken. Choose another one, or 0 for any that is free"
-            case errno.EACCES:
-                problem = f"--port {port}: needs administrator's rights. Choose one above 1023"
-            case _:
-                problem = f"--host {host}: is no address of this machine ({error.strerror})"
-        raise UserError(problem) from error
-    return listener
 
 
 def _write_report(analysis: VoteAnalysis, path: Path, study: Path) -> None:

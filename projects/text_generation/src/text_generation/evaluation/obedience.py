@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def measure_obedience(
 ) -> Obedience:
     """Let the model write one story for each header and check it."""
     room = backend.context_window - max(backend.count_tokens(each.prompt) for each in fields)
-    settings = DecodingConfig(**{**asdict(decoding), "max_new_tokens": min(STORY_TOKENS, room)})
+    settings = replace(decoding, max_new_tokens=min(STORY_TOKENS, room))
     answers = backend.generate([each.prompt for each in fields], settings, seed)
     stories = tuple(answer.text.strip() for answer in answers)
     return Obedience(tuple(fields), stories, tuple(check_story(s, f) for s, f in zip(stories, fields, strict=True)))

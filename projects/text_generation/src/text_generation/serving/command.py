@@ -1,12 +1,12 @@
 """`text-generation serve`: load a model, listen, serve until Ctrl-C."""
 
-import errno
 import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
 
 from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.sockets import listen
 from text_generation.config.serving import ServingConfig
 from text_generation.serving.engine import BatchEngine, Engine, ThreadEngine
 
@@ -127,34 +127,6 @@ def client_name(kind: str, model: str) -> str:
         return model
     path = Path(model).resolve()
     return path.parent.name if path.name == "model" and path.parent.name else path.stem if path.is_file() else path.name
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections at once.
-
-    Raises:
-        UserError: the port is taken or not allowed, or the address is not this machine's.
-    """
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(256)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                problem = f"--port {port}: is taken. Choose another one, or 0 for any that is free"
-            case errno.EACCES:
-                problem = f"--port {port}: needs administrator's rights. Choose one above 1023"
-            case _:
-                problem = f"--host {host}: is no address of this machine ({error.strerror})"
-        raise UserError(problem) from error
-    return listener
 
 
 def address(host: str, listener: socket.socket) -> str:

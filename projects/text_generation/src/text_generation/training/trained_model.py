@@ -26,7 +26,8 @@ from text_generation.training.pretraining import packed_corpus, pretrain
 TRAINING_VERSION = 1
 """Raised when the same settings come to train another model."""
 
-_CHANGE_NO_WEIGHT = ("threads", "device", "evaluate_every", "checkpoint_every")
+CHANGE_NO_WEIGHT = ("threads", "device", "evaluate_every", "checkpoint_every")
+"""Settings of the trainer that decide no weight."""
 
 
 def trained_model(config: GenerationConfig, corpus: Corpus, run: Run, say: Callable[[str], None]) -> str:
@@ -69,7 +70,7 @@ def model_key(config: GenerationConfig, corpus: Corpus) -> str:
 
 def deciding(config: TrainerConfig) -> dict[str, Any]:
     """The settings of a training that decide its weights."""
-    return {name: value for name, value in asdict(config).items() if name not in _CHANGE_NO_WEIGHT}
+    return {name: value for name, value in asdict(config).items() if name not in CHANGE_NO_WEIGHT}
 
 
 def save_whole(folder: Path, model: Any, tokenizer: Any) -> None:
