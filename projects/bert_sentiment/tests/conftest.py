@@ -1,7 +1,12 @@
-"""Tiny checkpoints of every architecture, written once, so that tests go through the real `from_pretrained`."""
+"""Tiny checkpoints of every architecture, written once, so that tests go through the real `from_pretrained`; and what
+several test files start from."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +30,15 @@ from transformers import (
     RobertaModel,
 )
 
-from bert_sentiment.config import PreprocessingConfig
-from bert_sentiment.models.bert_classifier import SentimentModel, quiet_transformers
+from bert_sentiment.comparison import command
+from bert_sentiment.config import CompareConfig, ModelConfig, PreprocessingConfig
+from bert_sentiment.inference import files
+from bert_sentiment.inference.predictor import Predictor
+from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier, quiet_transformers
+from roadmap_shared.config import RunConfig
 
-LABELS = ("negative", "neutral", "positive")
+from .helpers import FIRST, LABELS, QUICK_TRAINER, SECOND, TINY_SCRATCH, Base, rule, said, write_dataset, write_run
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = (
     "a the it was is not film plot phone tweet good bad great awful fine dull bright loved hated never and but so very "
@@ -121,3 +131,115 @@ def tiny_model() -> Callable[..., SentimentModel]:
 @pytest.fixture(params=list(ARCHITECTURES))
 def architecture(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(scope="module")
+def imported_modules_are_not_searched_for_garbage() -> Iterator[None]:
+    """The Trainer collects garbage twice a training: a third of a second, of which a tiny one takes a tenth."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+# --- fine-tuning methods --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def base_folder(encoder_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Encoders with weights large enough that attention, order and padding would show in the logits."""
+
+    def write(architecture: str) -> Path:
+        folder = tmp_path_factory.getbasetemp() / f"lively-{architecture}"
+        if not folder.exists():
+            name = ModelConfig(name=str(encoder_folder(architecture)))
+            model = build_classifier(name, PreprocessingConfig(), LABELS, seed=0)
+            enliven(model)
+            encoder: Any = model.network.base_model
+            encoder.save_pretrained(folder)
+            model.tokenizer.save_pretrained(folder)
+        return folder
+
+    return write
+
+
+def enliven(model: SentimentModel) -> None:
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if weight.dim() == 2:
+                weight.normal_(std=0.3, generator=generator)
+            elif name.endswith("bias"):
+                weight.normal_(std=0.1, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def base(base_folder: Callable[[str], Path]) -> Base:
+    """A function from an architecture's name to a fresh classifier, the same each time."""
+    read: dict[str, SentimentModel] = {}
+
+    def build(architecture: str = "bert") -> SentimentModel:
+        if architecture not in read:
+            name = ModelConfig(name=str(base_folder(architecture)))
+            read[architecture] = build_classifier(name, PreprocessingConfig(max_length=40), LABELS, seed=1)
+        return replace(read[architecture], network=deepcopy(read[architecture].network))
+
+    return build
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compare_config(tmp_path: Path) -> Callable[..., CompareConfig]:
+    """A function to a config of a small comparison on two files with the same labels."""
+    one = write_dataset(tmp_path / "one.csv", rule(90, 1))
+    two = write_dataset(tmp_path / "two.csv", rule(90, 2))
+
+    def build(**changes: Any) -> CompareConfig:
+        plain = CompareConfig(
+            models=("majority", "tfidf"),
+            datasets=(f"one={one}", f"two={two}"),
+            shares=(),
+            min_steps=0,
+            n_resamples=200,
+            run=RunConfig(root=tmp_path / "runs"),
+            trainer=QUICK_TRAINER,
+            scratch=TINY_SCRATCH,
+        )
+        return replace(plain, **changes)
+
+    return build
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws no report: these tests are about what is measured."""
+    monkeypatch.setattr(command, "comparison_report", lambda compared: "")
+
+
+# --- labelling files, and the page ----------------------------------------------------------------
+
+
+@pytest.fixture
+def predictor(tiny_model: Callable[..., SentimentModel]) -> Predictor:
+    return Predictor(tiny_model())
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "CHUNK_ROWS", 4)
+    said.clear()
+
+
+@pytest.fixture
+def root(tiny_model: Callable[..., SentimentModel], tmp_path: Path) -> Path:
+    """Two runs whose models say different things."""
+    for sign, name in ((8, FIRST), (-8, SECOND)):
+        model = tiny_model()
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                if parameter.dim() > 1:
+                    parameter *= sign
+        write_run(tmp_path / "runs", name, model)
+    return tmp_path / "runs"

@@ -1,45 +1,28 @@
-"""From files, folders and the hub to three parts with labels."""
+"""From files and folders to three parts with labels."""
 
-import csv
 import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bert_sentiment.config import DataConfig
 from bert_sentiment.data.datasets import load_splits
-from bert_sentiment.data.labelled import natural_order
-from bert_sentiment.data.splitting import fold, hold_out, sample
+from bert_sentiment.data.splitting import fold
 from bert_sentiment.data.types import Example, Reject, Splits
-from roadmap_shared.errors import UserError
 from roadmap_shared.offline import sentiment
+
+from .helpers import loading_error, write_csv
 
 REAL_DATA = os.environ.get("ROADMAP_DATA")
 
 
-def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-    return path
-
-
 def reviews(n: int = 20, labels: tuple[str, ...] = ("negative", "positive")) -> list[tuple[str, ...]]:
     return [(f"review number {index}", labels[index % len(labels)]) for index in range(n)]
-
-
-def error_of(config: DataConfig, folder: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        load_splits(config)
-    return str(caught.value).replace(str(folder), "DIR")
 
 
 def all_examples(splits: Splits) -> list[Example]:
@@ -223,69 +206,6 @@ def test_two_files_one_a_label(tmp_path: Path, negative: str, positive: str) -> 
     assert found[f"{positive}:10"].label == 1
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["positive", "neutral", "negative"], ("negative", "neutral", "positive")),
-        (["Positive", "irrelevant", "Negative"], ("Negative", "Positive", "irrelevant")),
-        (
-            ["very positive", "positive", "very negative", "negative"],
-            ("very negative", "negative", "positive", "very positive"),
-        ),
-        (["10", "9", "-1", "2.5"], ("-1", "2.5", "9", "10")),
-        (["nan", "2", "10"], ("10", "2", "nan")),
-        (["b", "a", "C"], ("a", "b", "C")),
-    ],
-)
-def test_labels_have_their_natural_order(labels: list[str], expected: tuple[str, ...]) -> None:
-    assert natural_order(labels) == expected
-
-
-examples = st.lists(
-    st.builds(Example, st.sampled_from(["a", "A ", "b", "c", "d  e", "D e", "f", "g", "h"]), st.integers(0, 2)),
-    min_size=1,
-    max_size=60,
-)
-
-
-@given(examples, st.floats(0.01, 0.89), st.integers(0, 100))
-def test_holding_out_keeps_equal_texts_together(rows: list[Example], share: float, seed: int) -> None:
-    rest, held = hold_out(rows, share, seed)
-    assert Counter(rest) + Counter(held) == Counter(rows)
-    assert not {fold(example.text) for example in rest} & {fold(example.text) for example in held}
-    assert rest
-
-
-@given(st.integers(2, 60), st.integers(2, 60), st.floats(0.01, 0.89))
-def test_each_label_gives_its_share(n_first: int, n_second: int, share: float) -> None:
-    rows = [Example(f"{index}", int(index >= n_first)) for index in range(n_first + n_second)]
-    rest, held = hold_out(rows, share, 7)
-    for label, total in ((0, n_first), (1, n_second)):
-        expected = min(max(1, round(share * total)), total - 1)
-        assert sum(example.label == label for example in held) == expected
-    assert list(rest) == [row for row in rows if row in rest]
-
-
-def test_a_frequent_text_does_not_fill_the_test() -> None:
-    rows = [Example("Good", 1)] * 80 + [Example(f"good {index}", 1) for index in range(20)]
-    for seed in range(20):
-        _, held = hold_out(rows, 0.2, seed)
-        assert Counter(held)[rows[0]] == 0
-        assert len(held) == 19 or len(held) == 20
-
-
-def test_a_sample_keeps_the_proportions_and_every_label() -> None:
-    rows = tuple(Example(f"{index}", 0 if index < 900 else 1 if index < 999 else 2) for index in range(1000))
-    drawn = sample(rows, 100, 3)
-    counts = Counter(example.label for example in drawn)
-    assert len(drawn) == 100
-    assert counts[2] == 1
-    assert abs(counts[0] - 90) <= 1
-    assert list(drawn) == sorted(drawn, key=rows.index)
-    assert sample(rows, 100, 3) == drawn != sample(rows, 100, 4)
-    assert sample(rows, None, 3) is rows
-
-
 def test_max_examples_limits_each_part(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "r.csv", reviews(200))
     splits = load_splits(DataConfig(path=path, max_examples=10))
@@ -365,86 +285,7 @@ def wrong_files(folder: Path) -> Iterator[tuple[DataConfig, str]]:
 
 def test_a_users_mistake_is_one_line(tmp_path: Path) -> None:
     for config, message in wrong_files(tmp_path):
-        assert error_of(config, tmp_path) == message
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", answer)
-
-
-def hub_part(texts: list[str], labels: list[int], names: list[str]) -> datasets.Dataset:
-    features = datasets.Features(
-        {"id": datasets.Value("int64"), "sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
-    )
-    return datasets.Dataset.from_dict({"id": [0] * len(texts), "sentence": texts, "label": labels}, features)
-
-
-def test_hub_data_has_the_names_of_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str | None]] = []
-
-    def answer(name: str, subset: str | None) -> dict[str, datasets.Dataset]:
-        asked.append((name, subset))
-        texts = [f"text {index}" for index in range(20)]
-        return {
-            "train": hub_part(texts, [0, 1] * 10, ["pos", "neg"]),
-            "test": hub_part(["hidden"], [-1], ["pos", "neg"]),
-            "validation": hub_part(["v", " "], [1, 0], ["pos", "neg"]),
-        }
-
-    fake_hub(monkeypatch, answer)
-    log: list[str] = []
-    splits = load_splits(DataConfig(name="glue", subset="sst2"), log.append)
-    assert asked == [("glue", "sst2")]
-    assert splits.labels == ("neg", "pos")
-    assert splits.validation.examples == (Example("v", 0, source="validation:1"),)
-    assert splits.validation.rejects == (Reject("validation:2", "empty text"),)
-    assert len(splits.train) + len(splits.test) == 20
-    assert log[0] == "glue (test): has no labels, left out"
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            ConnectionError("long\nstory"),
-            "--data.name a/b: the hub does not answer or has no such data set. Offline, leave out --data.name for the "
-            "built-in texts, or give a file with --data.path",
-        ),
-        (
-            ValueError("Config name is missing.\nPlease pick one among ['x', 'y']."),
-            "--data.name a/b: Config name is missing. Please pick one among ['x', 'y']. Name one with --data.subset",
-        ),
-        (
-            RuntimeError("scripts are no longer supported"),
-            "--data.name a/b: cannot be loaded: scripts are no longer supported. Offline, leave out --data.name for "
-            "the built-in texts, or give a file with --data.path",
-        ),
-    ],
-)
-def test_a_hub_that_gives_nothing_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, message: str
-) -> None:
-    def answer(name: str, subset: str | None) -> None:
-        raise error
-
-    fake_hub(monkeypatch, answer)
-    assert error_of(DataConfig(name="a/b"), tmp_path) == message
-
-
-def test_the_real_library_offline_names_the_offline_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    assert error_of(DataConfig(name="stanfordnlp/imdb"), tmp_path) == (
-        "--data.name stanfordnlp/imdb: the hub does not answer or has no such data set. Offline, leave out --data.name "
-        "for the built-in texts, or give a file with --data.path"
-    )
-
-
-def test_a_hub_data_set_without_training_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake_hub(monkeypatch, lambda name, subset: {"test": hub_part(["a"], [0], ["x"])})
-    assert error_of(DataConfig(name="a/b"), tmp_path) == (
-        "--data.name a/b: has no part 'train' but test: choose another data set"
-    )
+        assert loading_error(config, tmp_path) == message
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bert_sentiment.config import PreprocessingConfig, TrainerConfig
+from bert_sentiment.config import PreprocessingConfig
 from bert_sentiment.inference.model_folders import runs_folder
 from bert_sentiment.inference.predictor import Prediction, Predictor, unusable
 from bert_sentiment.models.bert_classifier import SentimentModel
 from bert_sentiment.models.devices import find_device
-from bert_sentiment.models.trainer import training_device
 from roadmap_shared.errors import UserError
 
 TinyModel = Callable[..., SentimentModel]
@@ -225,7 +224,7 @@ def test_damaged_weights_are_one_line(runs: Path) -> None:
     assert message(str(model), runs).startswith(f"{model}: cannot be loaded as a text classifier: ")
 
 
-def test_auto_takes_a_gpu_where_there_is_one_to_train_and_to_predict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for cuda, mps, expected in (
         (True, False, "cuda"),
         (True, True, "cuda"),
@@ -234,8 +233,8 @@ def test_auto_takes_a_gpu_where_there_is_one_to_train_and_to_predict(monkeypatch
     ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=cuda: there)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=mps: there)
-        assert find_device("auto") == training_device(TrainerConfig()) == torch.device(expected)
-        assert find_device("cpu") == training_device(TrainerConfig(device="cpu")) == torch.device("cpu")
+        assert find_device("auto") == torch.device(expected)
+        assert find_device("cpu") == torch.device("cpu")
 
 
 def test_prediction_orders_labels_as_the_classifier(predictor: Predictor) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from bert_sentiment.app import markup
 from bert_sentiment.app.shared import SharedPredictor
 from bert_sentiment.inference.files import FileResult, predict_file
-from bert_sentiment.inference.tables import LABEL_COLUMN, PROBABILITY_COLUMN, TEXT_COLUMNS
+from bert_sentiment.inference.tables import LABEL_COLUMN, PROBABILITY_COLUMN
 from roadmap_shared.errors import UserError
 
 ROWS_SHOWN = 10
@@ -34,10 +34,10 @@ def label_upload(
     except UserError as error:
         raise UserError(_for_page(str(error), source, folder)) from error
     notes = "".join(markup.note(_for_page(line, source, folder)) for line in said)
-    return result, notes + result_html(result, text_column)
+    return result, notes + result_html(result)
 
 
-def result_html(result: FileResult, text_column: str | None) -> str:
+def result_html(result: FileResult) -> str:
     """Counts by label, the first rows, and the records that were left out."""
     if not result.n_labelled:
         return markup.problem("No record could be labelled.") + _rejects(result)
@@ -47,7 +47,7 @@ def result_html(result: FileResult, text_column: str | None) -> str:
         said += f", {result.n_rejected:,} left out"
     rows = [
         [markup.shortened(text), f'<span class="bs-label">{escape(label)}</span>', markup.percent(probability)]
-        for text, label, probability in islice(_labelled(result.output, text_column), ROWS_SHOWN)
+        for text, label, probability in islice(_labelled(result), ROWS_SHOWN)
     ]
     title = f"The first {len(rows)} rows" if len(rows) < result.n_labelled else "All rows"
     return "".join(
@@ -73,11 +73,10 @@ def _rejects(result: FileResult) -> str:
     return markup.heading(title) + markup.table(["record", "line", "why"], [(row, False) for row in rows])
 
 
-def _labelled(path: Path, text_column: str | None) -> Iterator[tuple[str, str, float]]:
+def _labelled(result: FileResult) -> Iterator[tuple[str, str, float]]:
     """Text, label and probability of each record of a labelled file."""
-    for record in _records(path):
-        column = text_column or next(name for name in TEXT_COLUMNS if name in record)
-        yield str(record[column]), str(record[LABEL_COLUMN]), float(record[PROBABILITY_COLUMN])
+    for record in _records(result.output):
+        yield str(record[result.text_column]), str(record[LABEL_COLUMN]), float(record[PROBABILITY_COLUMN])
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bert_sentiment.arena.processes import train_in_process
 from bert_sentiment.arena.report import arena_report
-from bert_sentiment.arena.standings import Standings, standings
+from bert_sentiment.arena.standings import Standings, edge_remark, standings
 from bert_sentiment.arena.training import FOLDER, MethodTraining
 from bert_sentiment.config import ArenaConfig, EvaluationConfig, MethodName, RatesConfig
 from bert_sentiment.data.datasets import load_splits
@@ -48,6 +48,8 @@ def run(config: ArenaConfig) -> dict[str, Any]:
         if not outcome.ranked:
             reasons = "; ".join(f"{method}: {reason}" for method, reason in outcome.dead_ends.items())
             raise UserError(f"no method could be trained. {reasons}")
+        if remark := edge_remark(outcome.ranked):
+            print(f"{remark}. Wider grids: --config arena_full, or --rates.METHOD")
         figures = summary_figures(outcome) | baseline_figures(splits)
         return run.finish(figures, arena_report(config, run, splits, outcome, figures))
 

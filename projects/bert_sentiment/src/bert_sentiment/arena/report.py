@@ -6,10 +6,10 @@ import torch
 import transformers
 
 from bert_sentiment.arena.figures import accuracy_by_share_figure
-from bert_sentiment.arena.standings import Standing, Standings
+from bert_sentiment.arena.standings import Standing, Standings, edge_of, edge_remark
 from bert_sentiment.config import ArenaConfig
 from bert_sentiment.data.types import Splits
-from bert_sentiment.models.trainer import training_device
+from bert_sentiment.models.devices import find_device
 from roadmap_shared.metrics import Interval
 from roadmap_shared.report import (
     Block,
@@ -160,9 +160,10 @@ def rates_section(config: ArenaConfig, outcome: Standings) -> Section:
     rows: list[list[Any]] = []
     for method, scores in outcome.rates.items():
         for score in scores:
-            note = "chosen" if score.chosen else score.failure or ""
+            edge = edge_of(score.rate, config.rates.of(method))
+            chosen = f"chosen, the {edge} of its grid" if edge else "chosen"
+            note = chosen if score.chosen else score.failure or ""
             rows.append([method, f"{score.rate:g}", score.validation, score.best_step, note])
-    edges = [standing.method for standing in outcome.ranked if standing.on_edge]
     blocks: list[Block] = [
         Table(
             ["method", "learning rate", f"validation {metric}", "best step", "note"],
@@ -171,14 +172,8 @@ def rates_section(config: ArenaConfig, outcome: Standings) -> Section:
             formats={f"validation {metric}": ".3f"},
         )
     ]
-    if edges:
-        blocks.append(
-            Callout(
-                f"The best rate lies at the end of the grid for {', '.join(edges)}: a rate beyond it may be better "
-                "still. Wider grids: `--config arena_full`.",
-                "warning",
-            )
-        )
+    if remark := edge_remark(outcome.ranked):
+        blocks.append(Callout(f"{remark}. Wider grids: `--config arena_full`, or `--rates.METHOD`.", "warning"))
     return Section("How much the learning rate matters", blocks)
 
 
@@ -199,4 +194,4 @@ def next_section(run: Run, outcome: Standings) -> Section:
 
 
 def _on_gpu(config: ArenaConfig) -> bool:
-    return training_device(config.trainer).type == "cuda"
+    return find_device(config.trainer.device).type == "cuda"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from roadmap_shared.metrics import (
     mean_and_spread,
     paired_bootstrap,
 )
+
+Edge = Literal["lowest", "highest", "only one"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,8 @@ class Standing:
     trained: int
     total: int
     rate: float
-    on_edge: bool
-    """Whether the best rate is the lowest or highest one tried: a rate beyond it may be better."""
+    edge: Edge | None
+    """Which end of the grid the best rate is, where a rate beyond it may be better; None for one from within."""
 
     steps: int
     seconds_per_step: float | None
@@ -122,6 +125,26 @@ def against(standing: Standing, best: Standing, n_resamples: int) -> Standing:
     return replace(standing, against_best=difference)
 
 
+def edge_of(rate: float, grid: Sequence[float]) -> Edge | None:
+    """Which end of the ascending grid the rate is."""
+    if rate not in (grid[0], grid[-1]):
+        return None
+    if len(grid) == 1:
+        return "only one"
+    return "lowest" if rate == grid[0] else "highest"
+
+
+def edge_remark(ranked: Sequence[Standing]) -> str | None:
+    """One line on the methods whose best rate lies at an end of its grid; None where none does."""
+    parts = []
+    for edge in get_args(Edge):
+        if methods := [standing.method for standing in ranked if standing.edge == edge]:
+            parts.append(f"the {edge} of its grid for {', '.join(methods)}")
+    if not parts:
+        return None
+    return f"The chosen learning rate is {'; '.join(parts)}: one beyond it may be better still"
+
+
 def rate_scores(config: ArenaConfig, method: MethodName, arena: Path) -> list[RateScore]:
     """The method's grid as far as it was trained, lowest rate first."""
     chosen = best_rate(config, method, arena)
@@ -171,14 +194,13 @@ def summarise(
     f1, f1_spread = mean_and_spread([macro_f1(row, targets, n_labels) for row in predicted])
     correct = right.mean(axis=0)  # (N,)
     interval = bootstrap_interval(correct, n_resamples=config.evaluation.n_resamples)
-    grid = config.rates.of(method)
     every = [*tuned, *finals]
     return Standing(
         method=method,
         trained=finals[0].trained,
         total=finals[0].total,
         rate=rate,
-        on_edge=rate in (grid[0], grid[-1]),
+        edge=edge_of(rate, config.rates.of(method)),
         steps=finals[0].steps,
         seconds_per_step=_known(median, [result.seconds_per_step for result in every]),
         peak_memory_mb=_known(max, [result.peak_memory_mb for result in every]),

@@ -15,9 +15,10 @@ from bert_sentiment.arena.trials import Trial, TrialResult, read_dead_end, read_
 from bert_sentiment.config import ArenaConfig, MethodName, TrainerConfig
 from bert_sentiment.data.types import Splits
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier, softmax
+from bert_sentiment.models.devices import find_device
 from bert_sentiment.models.method_files import save_method
 from bert_sentiment.models.methods import apply_method, trained_parameters
-from bert_sentiment.models.trainer import train, training_device
+from bert_sentiment.models.trainer import train
 from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.run import Run
@@ -114,7 +115,7 @@ class MethodTraining:
         model = self.with_method(self.plain(trial.seed), trial.seed)
         trained, total = trained_parameters(model.network)
         try:
-            start_measuring(training_device(self.config.trainer))
+            start_measuring(find_device(self.config.trainer.device))
             trainer = rates_for(trial, self.config.trainer)
             training = train(model, self.splits, trainer, run, self.config.arena.max_steps)
         except UserError as error:
@@ -128,7 +129,7 @@ class MethodTraining:
             validation=training.best_metric,
             # NaN where a resumed training had no step left.
             seconds_per_step=seconds if seconds == seconds else None,
-            peak_memory_mb=peak_memory_mb(training_device(self.config.trainer), is_first),
+            peak_memory_mb=peak_memory_mb(find_device(self.config.trainer.device), is_first),
         )
         return self._test(model, result, folder) if tested else result
 

@@ -24,7 +24,8 @@ from bert_sentiment.evaluation.baselines import (
     remembered,
 )
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier, quiet_transformers
-from bert_sentiment.models.trainer import train, training_device
+from bert_sentiment.models.devices import find_device
+from bert_sentiment.models.trainer import train
 from roadmap_shared.runs import Run
 
 
@@ -108,7 +109,7 @@ FITTERS = {
 
 def _pretrained(fit: Fit, config: CompareConfig, run: Run) -> SentimentModel:
     model = build_classifier(ModelConfig(name=fit.model.source), config.preprocessing, fit.train.labels, run.seed)
-    model.network.to(training_device(config.trainer))  # type: ignore[arg-type]  # in place; its stub hides the method's self
+    model.network.to(find_device(config.trainer.device))  # type: ignore[arg-type]  # in place; its stub hides the method's self
     return model
 
 

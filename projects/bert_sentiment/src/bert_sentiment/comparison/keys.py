@@ -16,7 +16,7 @@ from typing import Any
 from bert_sentiment.comparison.data_sets import NamedSplits, content_digest
 from bert_sentiment.comparison.fitting import Fit
 from bert_sentiment.config import CompareConfig
-from bert_sentiment.models.trainer import training_device
+from bert_sentiment.models.devices import find_device
 from roadmap_shared.offline.encoder import MINILM_SHA256, minilm_folder
 
 RESULTS_VERSION = 2
@@ -53,7 +53,7 @@ def fit_key(fit: Fit, config: CompareConfig) -> dict[str, Any]:
         key["weights"] = weights_digest(fit.model.source)
     if kind in ("frozen", "finetune", "scratch"):
         key["preprocessing"] = asdict(config.preprocessing)
-        key["device"] = training_device(config.trainer).type
+        key["device"] = find_device(config.trainer.device).type
     if kind in ("finetune", "scratch"):
         key["seed"] = config.run.seed
         key["min_steps"] = config.min_steps

@@ -15,34 +15,34 @@ class RatesConfig:
     """Learning rates that each method tries, each above 0. The classification layer learns at trainer.learning_rate ×
     trainer.head_factor beside all of them; with `head`, that rate is what is tried."""
 
-    full: tuple[float, ...] = (5e-5, 2e-4)
+    full: tuple[float, ...] = (5e-5, 2e-4, 5e-4)
     """Rates of the whole encoder."""
 
-    head: tuple[float, ...] = (1e-3, 1e-2)
+    head: tuple[float, ...] = (1e-3, 1e-2, 3e-2)
     """Rates of the classification layer alone."""
 
-    bitfit: tuple[float, ...] = (1e-3, 5e-3)
+    bitfit: tuple[float, ...] = (1e-3, 5e-3, 1.5e-2)
     """Rates of the biases."""
 
-    lora: tuple[float, ...] = (5e-4, 2e-3)
+    lora: tuple[float, ...] = (2e-4, 5e-4, 2e-3)
     """Rates of the low-rank updates."""
 
-    dora: tuple[float, ...] = (5e-4, 2e-3)
+    dora: tuple[float, ...] = (2e-4, 5e-4, 2e-3)
     """Rates of the low-rank updates and the rows' lengths."""
 
-    ia3: tuple[float, ...] = (5e-3, 2e-2)
+    ia3: tuple[float, ...] = (5e-3, 2e-2, 5e-2)
     """Rates of the factors."""
 
-    prefix: tuple[float, ...] = (5e-3, 2e-2)
+    prefix: tuple[float, ...] = (5e-3, 2e-2, 5e-2)
     """Rates of the virtual keys and values."""
 
-    p_tuning: tuple[float, ...] = (5e-4, 2e-3)
+    p_tuning: tuple[float, ...] = (2e-4, 5e-4, 2e-3)
     """Rates of the network that makes the virtual tokens."""
 
-    prompt: tuple[float, ...] = (5e-3, 5e-2)
+    prompt: tuple[float, ...] = (2e-3, 5e-3, 5e-2)
     """Rates of the virtual tokens."""
 
-    adapter: tuple[float, ...] = (5e-4, 2e-3)
+    adapter: tuple[float, ...] = (5e-4, 2e-3, 5e-3)
     """Rates of the adapters."""
 
     def __post_init__(self) -> None:

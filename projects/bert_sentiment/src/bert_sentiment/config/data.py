@@ -32,12 +32,12 @@ class DataConfig:
     """Configuration of the hub data set, such as `sentiment` of cardiffnlp/tweet_eval."""
 
     text_column: str | None = None
-    """Column with the text. None: the first of text, sentence, review, content, tweet, comment that is there. A
-    number where the file has no header."""
+    """Column with the text. None: the first of text, sentence, review, content, tweet, comment that is there, in
+    upper or lower case. A number where the file has no header."""
 
     label_column: str | None = None
-    """Column with the label. None: the first of label, sentiment, polarity, class, rating, stars that is there. A
-    number where the file has no header."""
+    """Column with the label. None: the first of label, sentiment, polarity, class, rating, stars that is there, in
+    upper or lower case. A number where the file has no header."""
 
     label_map: tuple[str, ...] = ()
     """What the file's labels are called: 0=negative 4=positive. Labels that are not named are rejected.

@@ -23,7 +23,7 @@ class PredictConfig:
 
     text_column: str | None = None
     """Column of the file with the text. None: the first of text, sentence, review, content, tweet, comment that is
-    there."""
+    there, in upper or lower case."""
 
     model: str = "latest"
     """A run folder or its name, a model folder, or `latest` for the newest run that has a model."""

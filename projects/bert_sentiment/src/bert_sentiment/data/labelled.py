@@ -82,7 +82,7 @@ def pick_columns(columns: Sequence[str], config: DataConfig, where: str) -> tupl
     """Names of the text column and of the label column, of which the config may name either.
 
     Raises:
-        UserError: a column is not there, or both are the same.
+        UserError: a column is not there, cannot be told from others, or both are the same.
     """
     text = _pick(columns, config.text_column, TEXT_COLUMNS, "text", where)
     label = _pick(columns, config.label_column, LABEL_COLUMNS, "label", where)
@@ -98,14 +98,39 @@ def _pick(columns: Sequence[str], wanted: str | None, usual: Sequence[str], role
             return wanted
         hint = did_you_mean(wanted, columns)
         raise UserError(f"{where}: has no column '{wanted}' for {flag}. {hint + ' ' if hint else ''}{there}")
-    by_small_name = {column.lower(): column for column in reversed(columns)}
-    if found := next((by_small_name[name] for name in usual if name in by_small_name), None):
+    if found := usual_column(columns, usual, where, f"name the one with the {role} with {flag}"):
         return found
     likely = next((column for column in columns if any(name in column.lower() for name in usual)), columns[-1])
     raise UserError(
         f"{where}: none of its columns is called {', '.join(usual)}: name the one with the {role}, as in "
         f"{flag} {likely}. {there}"
     )
+
+
+def usual_column(columns: Iterable[str], usual: Sequence[str], where: str, remedy: str) -> str | None:
+    """The column with the first of the usual names that is there, in upper or lower case; None where none is.
+
+    Args:
+        columns: those of the table.
+        usual: names in lower case, the best first.
+        where: the table, for a message.
+        remedy: how the user names a column instead.
+
+    Raises:
+        UserError: several columns have that name but for the case, and none of them is written in lower case.
+    """
+    spellings: dict[str, list[str]] = {}
+    for column in dict.fromkeys(columns):
+        spellings.setdefault(column.lower(), []).append(column)
+    name = next((name for name in usual if name in spellings), None)
+    if name is None:
+        return None
+    found = spellings[name]
+    if name in found:
+        return name
+    if len(found) > 1:
+        raise UserError(f"{where}: columns {', '.join(found[:-1])} and {found[-1]} differ by case alone: {remedy}")
+    return found[0]
 
 
 def label_names(config: DataConfig) -> dict[str, str]:

@@ -34,6 +34,8 @@ class FileResult:
     """Records with each label, `unsure` included, the most frequent first."""
 
     n_rejected: int
+    text_column: str
+    """Where the texts stand, as the output's header spells it."""
 
     @property
     def n_labelled(self) -> int:
@@ -67,7 +69,7 @@ def predict_file(
         source: a .csv, .tsv, .jsonl or .txt file, or one of these packed as .gz, in any encoding that training reads
             (`data.encodings`). The output is not packed, and in UTF-8.
         output: None for `NAME.predictions.EXT` beside the source; .csv for a .txt file.
-        text_column: None for the first of `tables.TEXT_COLUMNS` that is there.
+        text_column: None for the first of `TEXT_COLUMNS` that is there, in upper or lower case.
         batch_size: texts a forward pass.
         restart: start from the beginning in any case.
         say: takes one line for the user: what was assumed, and what is continued.
@@ -95,7 +97,13 @@ def predict_file(
             say(f"{output}: stopped behind record {done.rows} of {n_rows}; the same command continues there")
             raise
         files.publish()
-    return FileResult(output, rejects if done.rejected else None, dict(done.counts.most_common()), done.rejected)
+    return FileResult(
+        output=output,
+        rejects=rejects if done.rejected else None,
+        counts=dict(done.counts.most_common()),
+        n_rejected=done.rejected,
+        text_column=table.text_column,
+    )
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

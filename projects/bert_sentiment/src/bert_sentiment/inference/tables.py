@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from bert_sentiment.data.csv_rows import read_csv
 from bert_sentiment.data.encodings import TextFile, suffix_of
 from bert_sentiment.data.json_rows import json_lines
-from bert_sentiment.data.labelled import TEXT_COLUMNS
+from bert_sentiment.data.labelled import TEXT_COLUMNS, usual_column
 from bert_sentiment.data.lines import LINE_TOO_LONG, Line, Lines
 from bert_sentiment.inference.predictor import Prediction
 from roadmap_shared.errors import UserError, did_you_mean
@@ -62,7 +62,7 @@ def open_table(file: TextFile, text_column: str | None) -> Table:
     """The table in a file, by the file's ending, one of `OUTPUT_ENDINGS`.
 
     Raises:
-        UserError: the file has no header, lacks the text column, or is labelled already.
+        UserError: the file has no header, lacks the text column or has several, or is labelled already.
     """
     match suffix_of(file.path):
         case ".jsonl":
@@ -180,10 +180,10 @@ def _text_column(path: Path, columns: list[str], wanted: str | None) -> str:
         if wanted in columns:
             return wanted
         raise UserError(f"{path}: has no column '{wanted}'. {did_you_mean(wanted, columns)} {there}".replace("  ", " "))
-    known = [name for name in TEXT_COLUMNS if name in columns]
-    if not known:
-        raise UserError(
-            f"{path}: has no column {', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}. {there}. "
-            "Name the one with the text with --text_column"
-        )
-    return known[0]
+    remedy = "name the one with the text with --text_column"
+    if found := usual_column(columns, TEXT_COLUMNS, str(path), remedy):
+        return found
+    raise UserError(
+        f"{path}: has no column {', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}. {there}. "
+        f"{remedy[0].upper()}{remedy[1:]}"
+    )

@@ -130,11 +130,6 @@ def train(
     )
 
 
-def training_device(config: TrainerConfig) -> torch.device:
-    """Where models are trained and used."""
-    return find_device(config.device)
-
-
 def agree_on_folders(config: TrainerConfig, run: Run) -> tuple[str, str | None]:
     """Where checkpoints go, and the one to resume from. Rank 0 knows, and tells the other processes."""
     found: list[Any] = [None, None]
@@ -193,7 +188,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=training_device(config).type == "cuda",
+        dataloader_pin_memory=find_device(config.device).type == "cuda",
         remove_unused_columns=False,
         seed=seed,
         data_seed=seed,
