@@ -232,6 +232,13 @@ def test_lines_that_are_no_cases(tmp_path: Path) -> None:
     assert rejected_in_words(rejects, len(cases)) == (
         "4 of 5 lines left out; the first is cases.jsonl:3: is not JSON: Expecting value at character 7"
     )
+    hostile = ["9" * 5000, "[" * 100_000, '{"x": "\\ud83d", "reference": "a"}']
+    path.write_text("\n".join(['{"x": 1, "reference": "a"}', *hostile]))
+    assert [of.reason for of in read_cases(path)[1]] == [
+        "is not JSON: a number with too many digits",
+        "is not JSON: nested too deeply",
+        "holds half of a surrogate pair, which has no UTF-8 form",
+    ]
     path.write_text("nonsense\n")
     with pytest.raises(UserError) as caught:
         read_cases(path)

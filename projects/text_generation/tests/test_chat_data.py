@@ -116,6 +116,9 @@ def test_bad_rows_are_set_apart_with_their_lines(tmp_path: Path):
         "[1]",
         {"prompt": "Who?"},
         {"instruction": "Who is Mira?", "output": "An otter."},
+        '{"prompt": "Who?", "completion": "\\ud800"}',
+        '{"prompt": ' + "9" * 5000 + "}",
+        "[" * 100_000,
     )
     found, rejects = read_conversations(path)
     assert [(each.source, each.messages) for each in found] == [
@@ -128,6 +131,9 @@ def test_bad_rows_are_set_apart_with_their_lines(tmp_path: Path):
         Reject(
             "chats.jsonl:5", "has prompt, but neither messages, nor prompt and completion, nor instruction and output"
         ),
+        Reject("chats.jsonl:7", "holds half of a surrogate pair, which has no UTF-8 form"),
+        Reject("chats.jsonl:8", "no JSON: a number with too many digits"),
+        Reject("chats.jsonl:9", "no JSON: nested too deeply"),
     ]
 
 

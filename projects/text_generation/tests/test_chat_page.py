@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Message, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.serving import ServingConfig
 from text_generation.serving.app import chat_page, create_app
-from text_generation.serving.command import address, listen
 from text_generation.serving.engine import ThreadEngine
+
+from .live_server import served
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
@@ -48,19 +48,13 @@ class Echo(ScriptedBackend):
 
 
 @contextmanager
-def served(backend: Echo, key: str | None = None) -> Iterator[str]:
-    app = create_app(ThreadEngine(backend, 2, "echo"), ServingConfig(max_new_tokens=60, default_new_tokens=20), key)
-    with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws="websockets-sansio", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
+def page_of(backend: Echo, key: str | None = None) -> Iterator[str]:
+    config = ServingConfig(max_new_tokens=60, default_new_tokens=20, grace_seconds=1)
+    with served(create_app(ThreadEngine(backend, 2, "echo"), config, key), config) as place:
         try:
-            yield address("127.0.0.1", listener)
+            yield place
         finally:
             backend.let.release(1000)
-            server.should_exit = True
-            thread.join()
 
 
 class Visit:
@@ -103,7 +97,7 @@ def browser() -> Iterator[Any]:
 
 
 def test_the_policy_lets_the_pages_own_script_run_alone() -> None:
-    with served(Echo()) as place:
+    with page_of(Echo()) as place:
         response = httpx.get(place)
     page, policy = chat_page()
     assert response.text == page
@@ -120,7 +114,7 @@ def test_the_policy_lets_the_pages_own_script_run_alone() -> None:
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
 def test_a_conversation_in_a_browser(browser: Any, scheme: str, width: int) -> None:
     backend = Echo()
-    with served(backend) as place:
+    with page_of(backend) as place:
         visit = Visit(browser, place, scheme, width)
         page = visit.page
         page.get_by_text("80-token context").wait_for()
@@ -158,7 +152,7 @@ def test_a_conversation_in_a_browser(browser: Any, scheme: str, width: int) -> N
 @in_browser
 def test_stop_try_again_and_what_no_longer_fits(browser: Any) -> None:
     backend = Echo()
-    with served(backend) as place:
+    with page_of(backend) as place:
         visit = Visit(browser, place)
         visit.page.get_by_text("80-token context").wait_for()
         visit.send("wait")
@@ -190,7 +184,7 @@ def test_stop_try_again_and_what_no_longer_fits(browser: Any) -> None:
 
 @in_browser
 def test_the_page_asks_for_the_key_and_comes_back_after_a_restart(browser: Any) -> None:
-    with served(Echo(), "s3cret") as place:
+    with page_of(Echo(), "s3cret") as place:
         visit = Visit(browser, place)
         visit.page.get_by_text("needs an API key").wait_for()
         for key, said in (("wrong", "that API key is wrong"), ("s3cret", "80-token context")):

@@ -159,6 +159,21 @@ def test_jsonl_names_the_lines_that_it_leaves_out(tmp_path: Path) -> None:
     )
 
 
+def test_json_that_python_does_not_take_is_left_out_too(tmp_path: Path) -> None:
+    """Python reads no integer of more than 4,300 digits, and no deep nesting."""
+    bad = {"9" * 5000: "a number with too many digits", "[" * 100_000: "nested too deeply"}
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(['{"text": "one"}', *bad, '{"text": "two"}']))
+    assert [(reject.source, reject.reason) for reject in load_corpus(CorpusConfig(path=path)).rejects] == [
+        ("a.jsonl:2", "no JSON (a number with too many digits)"),
+        ("a.jsonl:3", "no JSON (nested too deeply)"),
+    ]
+    for value, problem in bad.items():
+        path = tmp_path / "a.json"
+        path.write_text(f"[{value}]")
+        assert _error(CorpusConfig(path=path)) == f"{path}: is no sound JSON ({problem}): mend it or write it again"
+
+
 def test_columns(tmp_path: Path) -> None:
     path = tmp_path / "mbpp.json"
     path.write_text(json.dumps([{"prompt": "p1", "code": "c1"}, {"prompt": "p2", "code": "c2"}]))

@@ -282,6 +282,9 @@ def test_lines_that_are_no_cases(tmp_path: Path) -> None:
         {**good, "id": "3", "obeyd": ["X"]},
         {**good, "id": "4", "obeyed": "X"},
         {**good, "attack": "yes"},
+        "9" * 5000,
+        "[" * 100_000,
+        {**good, "text": "\ud83d"},
     ]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
@@ -297,6 +300,9 @@ def test_lines_that_are_no_cases(tmp_path: Path) -> None:
         "mine.jsonl:9 has the unknown field 'obeyd'. Did you mean 'obeyed'?",
         "mine.jsonl:10 has a 'obeyed' that is not a list of texts",
         "mine.jsonl:11 has no 'attack' that is true or false",
+        "mine.jsonl:12 is not JSON: a number with too many digits",
+        "mine.jsonl:13 is not JSON: nested too deeply",
+        "mine.jsonl:14 holds half of a surrogate pair, which has no UTF-8 form",
     ]
     path.write_text(json.dumps(good))
     with pytest.raises(UserError) as caught:

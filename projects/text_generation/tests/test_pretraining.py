@@ -24,8 +24,8 @@ from text_generation.tokenizer import train_tokenizer
 from text_generation.training import pretraining
 from text_generation.training.model import build_model
 from text_generation.training.optimization import build_optimizers, learning_rate_factor
-from text_generation.training.packing import Windows, pack
-from text_generation.training.pretraining import packed_corpus, pretrain, validation_loss
+from text_generation.training.packing import IGNORED, DocumentWindows, Packing, StreamWindows, best_fit, pack, pieces_of
+from text_generation.training.pretraining import encoded_corpus, pretrain, validation_loss
 
 TEXTS = [f"{hero} went to the {place} and found a {thing}." for hero in ("Mira", "Otto", "Ines", "Tom")
          for place in ("sea", "wood", "hill") for thing in ("shell", "key", "song")]  # fmt: skip
@@ -44,7 +44,7 @@ def trained(root: Path, trainer: TrainerConfig = TRAINER, resume: str | None = N
     model = build_model(SHAPE, tokenizer, seed=3)
     config = GenerationConfig(run=RunConfig(root=root, seed=3, resume=resume), model=SHAPE, trainer=trainer)
     with start_run(config, project="text_generation", command="run") as run:
-        pretrain(model, packed_corpus(TEXTS[:30], TEXTS[30:], tokenizer), trainer, run)
+        pretrain(model, encoded_corpus(TEXTS[:30], TEXTS[30:], tokenizer), trainer, run)
         return model, run
 
 
@@ -55,7 +55,7 @@ def test_documents_are_joined_with_an_end_after_each():
 
 @given(n=st.integers(40, 300), context=st.integers(4, 16), seed=st.integers(0, 99))
 def test_an_epoch_visits_every_window_once(n: int, context: int, seed: int):
-    windows = Windows(np.arange(n), context, seed)
+    windows = StreamWindows(np.arange(n), context, seed)
     starts = windows.starts_of_epoch(0)
     assert len(set(starts.tolist())) == len(starts) == windows.per_epoch
     assert len({start % context for start in starts.tolist()}) == 1
@@ -64,26 +64,76 @@ def test_an_epoch_visits_every_window_once(n: int, context: int, seed: int):
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    windows = Windows(np.arange(100), 8, seed=1)
+    windows = StreamWindows(np.arange(100), 8, seed=1)
     inputs, targets = windows.batch(3, 4)
     assert inputs.shape == targets.shape == (4, 8)
     assert torch.equal(inputs + 1, targets)
     windows.batch(9, 4)
     assert torch.equal(windows.batch(3, 4)[0], inputs)
-    assert not torch.equal(Windows(np.arange(100), 8, seed=2).batch(3, 4)[0], inputs)
+    assert not torch.equal(StreamWindows(np.arange(100), 8, seed=2).batch(3, 4)[0], inputs)
 
 
 def test_a_stream_without_a_window_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="32 tokens are too few for windows of 16"):
-        Windows(np.arange(32), 16, seed=1)
+        StreamWindows(np.arange(32), 16, seed=1)
     tokenizer = tiny_tokenizer()
-    corpus = packed_corpus(["Mira"], ["Otto"], tokenizer)
+    corpus = encoded_corpus(["Mira"], ["Otto"], tokenizer)
     with pytest.raises(UserError) as raised:
-        pretraining.training_windows(corpus, 64, seed=1)
+        pretraining.training_windows(corpus, 64, "stream", seed=1)
+    n_tokens = len(corpus.train[0]) + 1
     assert str(raised.value) == (
-        f"the training texts: {len(corpus.train)} tokens are too few for windows of 64. Give more text, or a smaller "
+        f"the training texts: {n_tokens} tokens are too few for windows of 64. Give more text, or a smaller "
         "--model.context"
     )
+    with pytest.raises(UserError) as raised:
+        pretraining.training_windows(replace(corpus, train=[[]]), 64, "documents", seed=1)
+    assert str(raised.value) == (
+        "the training texts: there is no token to predict. Give more text, or a smaller --model.context"
+    )
+
+
+@given(st.lists(st.integers(1, 12), max_size=40))
+def test_bins_hold_every_item_once_and_no_two_of_them_fit_into_one(lengths: list[int]):
+    bins = best_fit(lengths, 12)
+    assert sorted(item for members in bins for item in members) == list(range(len(lengths)))
+    filled = sorted(sum(lengths[item] for item in members) for members in bins)
+    assert all(total <= 12 for total in filled)
+    # The promise of every any-fit rule: two bins that fit into one would not both have been opened.
+    assert all(a + b > 12 for a, b in pairwise(filled))
+
+
+def test_a_long_document_is_cut_so_that_every_token_is_predicted_once():
+    assert pieces_of([1, 2, 3, 4, 5, 6, 7, 8], 4) == [[1, 2, 3, 4], [4, 5, 6, 7], [7, 8]]
+    assert pieces_of([1, 2, 3, 4], 4) == [[1, 2, 3, 4]]
+    assert pieces_of([1], 4) == []
+
+
+@given(st.lists(st.lists(st.integers(1, 9), max_size=20), max_size=12).filter(any), st.integers(2, 8))
+def test_document_windows_predict_every_token_once_after_what_stands_before_it(rows: list[list[int]], context: int):
+    windows = DocumentWindows(rows, context, end=0, seed=5)
+    predicted = sorted(windows.targets[windows.targets != IGNORED].tolist())
+    inside = sorted(token for row in rows for token in [*row, 0][1:])
+    # Where one document follows another in a window, its first token is predicted as well.
+    firsts = len(predicted) - len(inside)
+    assert 0 <= firsts <= len(rows)
+    known = [*inside, *[[*row, 0][0] for row in rows]]
+    assert not set(predicted) - set(known)
+    for inputs, targets in zip(windows.inputs.tolist(), windows.targets.tolist(), strict=True):
+        n = sum(target != IGNORED for target in targets)
+        assert targets[n:] == [IGNORED] * (context - n)
+        assert inputs[1:n] == targets[: n - 1]
+    order = windows.order_of_epoch(0)
+    assert sorted(order.tolist()) == list(range(windows.per_epoch))
+
+
+def test_a_document_that_fits_is_never_cut():
+    rows = [[1] * 5, [2] * 3, [3] * 3, [4] * 7]
+    windows = DocumentWindows(rows, context=9, end=0, seed=1)
+    texts = {tuple(inputs) for inputs in windows.inputs.tolist()}
+    # 6 + 4 tokens fill the ten places of a window (nine inputs and the last target), and so do 8 and none.
+    assert windows.per_epoch == 3
+    assert {row[0] for row in texts} == {1, 4, 3} or {row[0] for row in texts} == {1, 4, 2}
+    assert windows.filled == pytest.approx((9 + 7 + 3) / 27)
 
 
 def test_the_rate_rises_stays_and_falls():
@@ -115,17 +165,23 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest():
     assert sum(len(group["params"]) for group in alone.param_groups) == len(names)
 
 
-def test_the_validation_loss_is_that_of_each_window(tmp_path: Path):
+@pytest.mark.parametrize("packing", ["stream", "documents"])
+def test_the_validation_loss_is_the_mean_over_all_held_out_tokens(packing: Packing):
     tokenizer = tiny_tokenizer()
     model = build_model(SHAPE, tokenizer, seed=1).eval()
-    tokens = packed_corpus(TEXTS[:1], TEXTS[30:], tokenizer).validation
-    total = 0.0
-    for start in range(0, len(tokens) - 1, SHAPE.context):
-        row = torch.from_numpy(tokens[start : start + SHAPE.context + 1])
+    corpus = encoded_corpus(TEXTS[:1], TEXTS[30:], tokenizer)
+    documents = [[*row, corpus.end] for row in corpus.validation]
+    assert all(SHAPE.context < 2 * len(row) < 2 * SHAPE.context + 4 for row in documents)  # one to a window
+    stream = [token for row in documents for token in row]
+    cut = [stream[start : start + SHAPE.context + 1] for start in range(0, len(stream) - 1, SHAPE.context)]
+    total, n = 0.0, 0
+    for row in documents if packing == "documents" else cut:
+        ids = torch.tensor(row)
         with torch.no_grad():
-            logits = model(row[None, :-1]).logits[0]
-        total += F.cross_entropy(logits, row[1:], reduction="sum").item()
-    assert validation_loss(model, tokens, batch_size=3) == pytest.approx(total / (len(tokens) - 1), rel=1e-6)
+            logits = model(ids[None, :-1]).logits[0]
+        total, n = total + F.cross_entropy(logits, ids[1:], reduction="sum").item(), n + len(ids) - 1
+    held_out = pretraining.validation_windows(corpus, SHAPE.context, packing)
+    assert validation_loss(model, *held_out, batch_size=3) == pytest.approx(total / n, rel=1e-6)
 
 
 def test_training_learns_and_is_repeatable(tmp_path: Path):
@@ -141,7 +197,7 @@ def test_training_learns_and_is_repeatable(tmp_path: Path):
 def test_parts_of_a_batch_add_up_to_the_whole():
     model = build_model(SHAPE, tiny_tokenizer(), seed=3)
     loss_of = pretraining.NextTokenLoss(model, "fp32")
-    inputs, targets = Windows(np.arange(300) % 300, SHAPE.context, seed=1).batch(0, 8)
+    inputs, targets = StreamWindows(np.arange(300) % 300, SHAPE.context, seed=1).batch(0, 8)
     gradients = []
     for n_parts in (1, 4):
         model.zero_grad()

@@ -113,6 +113,8 @@ def test_bad_lines_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         MBPP | {"test_list": ["assert other(1)"]},
         MBPP | {"text": 5.5},
         "[" * 100_000,
+        '{"task_id": ' + "9" * 5000 + "}",
+        {"task_id": "\ud83d"},
     ]
     found = load_problems(write(tmp_path / "mixed.jsonl", *rows))
     assert [problem.task_id for problem in found.problems] == ["Test/0"]
@@ -129,6 +131,8 @@ def test_bad_lines_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         Rejected(12, "'test_list' calls no function that 'code' defines"),
         Rejected(13, "'text' is no text"),
         Rejected(14, "no JSON: nested too deeply"),
+        Rejected(15, "no JSON: a number with too many digits"),
+        Rejected(16, "holds half of a surrogate pair, which has no UTF-8 form"),
     )
 
 
@@ -154,6 +158,11 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
     assert failing(tmp_path / "d.jsonl.gz").startswith("DIR/d.jsonl.gz: damaged gzip file (")
     assert failing(write(tmp_path / "e.json", "5")) == "DIR/e.json: expected a list of problems, found a int"
+    assert failing(write(tmp_path / "g.json", "[1,\n}")) == (
+        "DIR/g.json: no JSON: Expecting value: line 2 column 1 (char 4)"
+    )
+    assert failing(write(tmp_path / "h.json", "9" * 5000)) == "DIR/h.json: no JSON: a number with too many digits"
+    assert failing(write(tmp_path / "i.json", "[" * 100_000)) == "DIR/i.json: no JSON: nested too deeply"
     assert failing(tmp_path / "x.jsonl" / "y.jsonl").startswith("DIR/y.jsonl: ")
     (tmp_path / "f.jsonl").mkdir()
     assert failing(tmp_path / "f.jsonl") == "DIR/f.jsonl: Is a directory"

@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from roadmap_shared.config import RunConfig, parse_config
 from roadmap_shared.errors import UserError
-from roadmap_shared.report import Report, render
+from roadmap_shared.report import Report, Table, render
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import BackendError, Prompt
@@ -26,6 +26,7 @@ from text_generation.prompting.commands import run_ab, run_inject, run_prompts
 from text_generation.prompting.constrained_cost import constraint_cost
 from text_generation.prompting.search_types import SearchSettings
 from text_generation.prompting.sections import constraint_section, search_section, votes_section
+from text_generation.prompting.self_consistency import vote
 from text_generation.prompting.structured import regex_constraint
 
 CASES, _ = read_cases(SENTIMENT_CASES)
@@ -78,8 +79,13 @@ def test_ask_vote_and_compare() -> None:
     voter = PromptEngineer(ScriptedBackend(["so\nAnswer: positive", "hm\nAnswer: negative"], repeat=True))
     found = voter.vote("sentiment_chain_of_thought", after_marker, n_samples=4, review="Fine.")
     assert (found.answer, found.tied) == ("positive", ("positive", "negative"))
-    section = votes_section([found], ["positive"])
-    assert "50.0%" in render(Report(title="t", project="p", command="c", sections=[section]))
+    (table, _) = votes_section([found, vote(["negative", "positive", "negative"])], ["positive", "negative"]).blocks
+    assert isinstance(table, Table)
+    rows = {str(row[0]): row[1] for row in table.rows}
+    assert rows["right by vote"].estimate == 1
+    assert rows["right by one sample, on average"].estimate == pytest.approx((2 / 4 + 2 / 3) / 2)
+    assert rows["gain"].estimate == pytest.approx(1 - (2 / 4 + 2 / 3) / 2)
+    assert rows["votes that ended in a tie"] == 1
 
 
 def test_similar_examples_reach_the_prompt() -> None:

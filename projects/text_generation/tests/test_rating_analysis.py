@@ -166,6 +166,16 @@ def test_outlook_of_clear_even_and_hopeless_comparisons():
         outlook(-1, 0, 0)
 
 
+def test_a_comparison_that_almost_the_most_items_decide_is_not_given_up():
+    wins, losses = 60, 50
+    shares = np.random.default_rng(0).dirichlet([wins + 0.5, losses + 0.5, 0.5], size=4000)
+    few, most = (decision_probability(shares, wins, losses, more) for more in (16_384, MOST_ITEMS))
+    found = outlook(wins, losses, 0, power=(few + most) / 2).more_items
+    assert found is not None
+    assert 16_384 < found <= MOST_ITEMS
+    assert outlook(wins, losses, 0, power=most + 1e-9).more_items is None
+
+
 SYSTEMS = ("gold", "silver", "tin")
 
 
@@ -235,6 +245,25 @@ def test_an_items_raters_are_one_piece_of_evidence():
     (pair,) = analysis.pairs
     assert (pair.wins, pair.items_won) == (40, 5)
     assert not pair.outlook.decided
+
+
+def test_the_interval_of_alpha_draws_prompts_and_not_items():
+    """Of two prompts, a resample holds one twice or each once: the ends are the alphas of two such sets."""
+    draft = study_of(2)
+
+    def decide(rater, item, first, second):
+        return "tie" if item.prompt == "p1" and rater == "bob" else better(rater, item, first, second)
+
+    votes = votes_of(draft, ("ann", "bob"), decide)
+    analysis = analyse(draft.study, draft.key, VoteFile(tuple(votes), ()))
+    said = {
+        item.item: {vote.rater: vote.winner for vote in votes if vote.item == item.item} for item in draft.study.items
+    }
+    by_prompt = [[said[item.item] for item in draft.study.items if item.prompt == name] for name in ("p0", "p1")]
+    assert analysis.alpha is not None
+    assert analysis.alpha.estimate == pytest.approx(krippendorff_alpha(by_prompt[0] + by_prompt[1]))
+    assert analysis.alpha.low == pytest.approx(krippendorff_alpha(by_prompt[1] * 2))
+    assert analysis.alpha.high == pytest.approx(krippendorff_alpha(by_prompt[0] * 2))
 
 
 def test_raters_who_always_choose_a_are_found_out():

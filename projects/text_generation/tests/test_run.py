@@ -10,10 +10,11 @@ from text_generation.cli import main
 
 TINY = [
     *("--data.stories", "60", "--data.max_function_characters", "260", "--data.min_function_characters", "200"),
-    *("--tokenizer.vocabulary", "600", "--model.n_layers", "1", "--model.width", "16", "--model.n_heads", "2"),
+    *("--tokenizer.vocabulary", "2000", "--model.n_layers", "1", "--model.width", "16", "--model.n_heads", "2"),
     *("--trainer.steps", "3", "--trainer.batch_size", "4", "--trainer.threads", "1", "--evaluation.documents", "4"),
     *("--evaluation.stories", "2", "--evaluation.prompts", "2", "--evaluation.samples", "2"),
-    *("--evaluation.max_new_tokens", "6"),
+    *("--evaluation.max_new_tokens", "6", "--evaluation.cases", "2", "--evaluation.votes", "2"),
+    *("--evaluation.problems", "2", "--evaluation.conversations", "8", "--evaluation.pairs", "4"),
 ]
 
 

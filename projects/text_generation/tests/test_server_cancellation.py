@@ -2,14 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from text_generation.backends.scripted import ScriptedBackend
@@ -17,38 +15,9 @@ from text_generation.backends.types import BackendError, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.serving import ServingConfig
 from text_generation.serving.app import create_app
-from text_generation.serving.command import address, listen
 from text_generation.serving.engine import ThreadEngine
 
-LINES = [
-    "The fox ran over the hill and slept.",
-    "User: hello! Assistant: good day to you",
-    "a bird sang é 好 by the river",
-]
-HELLO: Any = [{"role": "user", "content": "hello"}]
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The app at a free port, in a thread."""
-    with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws="websockets-sansio", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield address("127.0.0.1", listener)
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for what another thread does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
+from .live_server import HELLO, served, until
 
 
 class Paced(ScriptedBackend):

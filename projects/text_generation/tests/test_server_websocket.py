@@ -1,55 +1,14 @@
 """The WebSocket: a conversation, its trimming, its key, and what it refuses without ending."""
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from text_generation.backends.scripted import ScriptedBackend
-from text_generation.config.serving import ServingConfig
-from text_generation.serving.app import create_app
-from text_generation.serving.command import address, listen
-from text_generation.serving.engine import ThreadEngine
-
-SECRET = "s3cret-key"
-LIMITS = ServingConfig(
-    max_body_bytes=20_000, max_new_tokens=50, default_new_tokens=20, max_choices=2, stall_seconds=1.0, max_waiting=4
-)
-ASK: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(
-            app, log_level="critical", ws="websockets-sansio", ws_max_size=20_000, timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield address("127.0.0.1", listener)
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def echo_app(key: str | None = None, config: ServingConfig = LIMITS) -> FastAPI:
-    """A model that says how it was asked: `system|user|...` and the last text."""
-
-    def say(prompt: Any) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        return "|".join(f"{turn.role}={turn.content}" for turn in prompt)
-
-    return create_app(ThreadEngine(ScriptedBackend(say, context_window=100), 2, "echo"), config, key)
+from .live_server import ASK, SECRET, echo_app, served
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,9 @@ def test_few_shot_examples_become_turns() -> None:
 def test_the_function_few_shot_prompt_is_python() -> None:
     prompt = LIBRARY.get("function_few_shot").render({"signature": "def f(x):", "description": "Do it."})
     assert isinstance(prompt, str)
-    tree = ast.parse(prompt + "    return x\n")
+    # A prompt ends before the line break, which tokenizers join with the indentation; `answer_prefix` has it.
+    assert prompt.endswith('"""')
+    tree = ast.parse(f"{prompt}{LIBRARY.get('function_few_shot').answer_prefix}    return x\n")
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["clamp", "count_words", "f"]
 
 

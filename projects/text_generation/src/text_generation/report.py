@@ -34,6 +34,7 @@ from text_generation.decoding.strategies import StrategyResult
 from text_generation.evaluation.language import LanguageScore
 from text_generation.evaluation.obedience import CHECKS, Obedience
 from text_generation.run_layout import MICROSCOPE
+from text_generation.studies.running import Finished
 
 NAMES: Mapping[Kind, str] = {"story": "stories", "function": "functions", "text": "documents"}
 SHOWN_STORIES = 3
@@ -52,6 +53,7 @@ class Findings:
     prompts: Sequence[Prompt]
     strategies: Sequence[StrategyResult]
     curves: Mapping[str, Sequence[StrategyResult]]
+    studies: Sequence[Finished]
 
     @property
     def n_parameters(self) -> int:
@@ -84,6 +86,8 @@ def generation_report(found: Findings) -> str:
             *([training_section(found)] if found.run.history() else []),
             *([] if found.obedience is None else [obedience_section(found.obedience)]),
             strategies_section(found),
+            *(section for finished in found.studies if finished.study for section in finished.study.sections),
+            *([studies_section(found.studies)] if found.studies else []),
             next_section(found),
         ],
     )
@@ -273,6 +277,16 @@ def strategies_section(found: Findings) -> Section:
         "wrote; self-BLEU says how alike the samples of one prompt are."
     )
     return Section("What decoding makes of it", blocks, intro=intro)
+
+
+def studies_section(studies: Sequence[Finished]) -> Section:
+    """What each study took, and which had nothing to ask."""
+    rows: list[list[Any]] = [
+        [finished.name, finished.seconds, "above" if finished.study else f"left out: {finished.why_not}"]
+        for finished in studies
+    ]
+    table = Table(["study", "seconds", "findings"], rows, formats={"seconds": ",.0f"})
+    return Section("What the studies took", [table])
 
 
 def next_section(found: Findings) -> Section:

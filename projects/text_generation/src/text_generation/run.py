@@ -28,6 +28,8 @@ from text_generation.evaluation.obedience import (
 from text_generation.prompts_of_corpus import prompts_of
 from text_generation.report import Findings, generation_report
 from text_generation.run_layout import MICROSCOPE, PROJECT, STORIES
+from text_generation.studies.running import run_studies
+from text_generation.studies.types import Bench
 from text_generation.training.trained_model import CHANGE_NO_WEIGHT, trained_model
 
 RESUMABLE_CHANGES = (
@@ -44,9 +46,8 @@ def run(config: GenerationConfig) -> dict[str, Any]:
     measured = config.evaluation
     with start_run(config, project=PROJECT, command="run", resumable_changes=RESUMABLE_CHANGES) as run:
         corpus = load_corpus(config.data, print)
-        backend = HuggingFaceBackend.load(
-            trained_model(config, corpus, run, print), device=config.trainer.device, batch_size=measured.batch_size
-        )
+        source = trained_model(config, corpus, run, print)
+        backend = HuggingFaceBackend.load(source, device=config.trainer.device, batch_size=measured.batch_size)
         language = measure_language(backend, corpus, measured.documents, measured.batch_size)
         obedience = story_obedience(backend, corpus, measured)
         prompts, checker = prompts_of(corpus, measured.prompts), story_checker(corpus)
@@ -59,7 +60,8 @@ def run(config: GenerationConfig) -> dict[str, Any]:
         atomic_write(run.folder / MICROSCOPE, render_page(microscope))
         if obedience is not None:
             atomic_write(run.folder / STORIES, obedience.json_lines())
-        found = Findings(config, run, corpus, backend, language, obedience, prompts, strategies, curves)
+        studies = run_studies(Bench(config, run, corpus, source, backend, obedience))
+        found = Findings(config, run, corpus, backend, language, obedience, prompts, strategies, curves, studies)
         return run.finish(summary_figures(found), generation_report(found))
 
 
@@ -117,4 +119,7 @@ def summary_figures(found: Findings) -> dict[str, Any]:
             }
     for result in found.strategies:
         figures[f"{result.name}_tokens_per_second"] = result.tokens_per_second
+    for finished in found.studies:
+        figures |= finished.study.figures if finished.study else {}
+        figures[f"seconds_{finished.name}"] = round(finished.seconds, 1)
     return figures

@@ -54,6 +54,8 @@ def complete_function(prompt: str, completion: str, entry_point: str) -> Extract
         completion: the model's text.
         entry_point: the function to complete.
     """
+    # A model that answers with an indentation has taken the line break for granted.
+    prompt = f"{prompt}\n" if completion.startswith(("  ", "\t")) and not prompt.endswith("\n") else prompt
     text = f"{prompt}{_within_function(prompt, completion)}"
     program = complete_statements(text)
     if program.strip() == prompt.strip() or entry_point not in defined_names(parse(program)):

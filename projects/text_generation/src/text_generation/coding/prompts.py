@@ -48,9 +48,13 @@ def chat_prompt(request: CodeRequest) -> Prompt:
 
 
 def completion_start(request: CodeRequest) -> str:
-    """Python text that ends where the model goes on: after the docstring, or within the first line of the function."""
+    """Python text that ends where the model goes on: after the docstring, or within the first line of the function.
+
+    No line break ends it: a tokenizer joins it with the indentation behind it, and a prompt that held it alone would
+    look like one before an empty line.
+    """
     if request.start:
-        return request.start if request.start.endswith("\n") else f"{request.start}\n"
+        return request.start.rstrip()
     lines = [*request.description.strip().splitlines(), *request.examples]
     comment = "\n".join(f"# {line}".rstrip() for line in lines)
     name = f"{request.entry_point}(" if request.entry_point else ""

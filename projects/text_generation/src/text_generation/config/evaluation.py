@@ -1,6 +1,13 @@
 """How a model is measured."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+StudyName = Literal["templates", "voting", "injection", "json", "python", "code", "writing", "alignment"]
+
+DefenceName = Literal[
+    "none", "delimiting", "datamarking", "encoding", "hierarchy", "reminder", "detector", "output_check", "layered"
+]
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -25,10 +32,38 @@ class EvaluationConfig:
     batch_size: int = 16
     """Windows or prompts a forward pass."""
 
+    studies: tuple[StudyName, ...] = get_args(StudyName)
+    """What is tried beside decoding. templates: which prompt makes a reference most probable; voting:
+    self-consistency; injection: attacks and defences; json, python: constrained output; code: pass@k in the sandbox;
+    writing: the writing assistant; alignment: fine-tuning and DPO, with obedience before and after."""
+
+    cases: int = 32
+    """Prompts or cases of each of these studies, at most."""
+
+    votes: int = 5
+    """Samples that vote on a case."""
+
+    problems: int = 22
+    """Programming problems to solve, at most; `samples` answers to each."""
+
+    defences: tuple[DefenceName, ...] = get_args(DefenceName)
+    """Defences of the injection study. The longer ones leave fewer cases that fit into a small context."""
+
+    conversations: int = 900
+    """Requests with stories that fine-tuning shows in the study of alignment."""
+
+    pairs: int = 192
+    """Preferences that DPO shows in it."""
+
     def __post_init__(self) -> None:
-        for name in ("documents", "stories", "prompts", "samples"):
+        for name in ("documents", "stories", "prompts", "samples", "cases", "votes"):
             if getattr(self, name) < 2:
                 raise ValueError(f"--evaluation.{name} {getattr(self, name)} must be at least 2")
-        for name in ("max_new_tokens", "batch_size"):
+        for name in ("max_new_tokens", "batch_size", "problems"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--evaluation.{name} {getattr(self, name)} must be at least 1")
+        for name in ("conversations", "pairs"):
+            if getattr(self, name) < 4:
+                raise ValueError(f"--evaluation.{name} {getattr(self, name)} must be at least 4")
+        if not self.defences:
+            raise ValueError("--evaluation.defences is empty: name one, such as none")

@@ -50,6 +50,10 @@ class TrainerConfig:
     batch_size: int = 16
     """Windows of a full context an optimiser step, over all accumulation steps together."""
 
+    packing: Literal["documents", "stream"] = "documents"
+    """How documents become windows. documents: whole ones together, best fit, the rest is padding; stream: one after
+    another without a gap, cut anywhere."""
+
     accumulation_steps: int = 1
     """Parts into which a step's batch is cut; saves memory."""
 

@@ -16,7 +16,8 @@ from text_generation.evaluation.rating.making import Draft, Output, make_study, 
 from text_generation.evaluation.rating.report import lines, votes_section
 from text_generation.evaluation.rating.study import Study, key_path, read_key, read_study, votes_path
 from text_generation.evaluation.rating.terminal import rate_in_terminal
-from text_generation.evaluation.rating.votes import VoteBook, rater_name, read_votes, told
+from text_generation.evaluation.rating.votes import VoteBook, rater_name, read_votes
+from text_generation.json_lines import told
 
 __all__ = [
     "Draft",
@@ -40,10 +41,11 @@ def run_rate(config: RateConfig) -> None:
     Raises:
         UserError: a file cannot be used, or the page cannot be served.
     """
+    votes = _votes_file(config)
     if config.outputs is not None:
         _make(config)
     study = read_study(config.study)
-    book = VoteBook(study, config.votes or votes_path(config.study))
+    book = VoteBook(study, votes)
     for line in told(book.rejects):
         print(line, file=sys.stderr)
     if config.web:
@@ -73,6 +75,15 @@ def run_votes(config: VotesConfig) -> None:
     print("\n".join(lines(analysis)))
     if config.report is not None:
         _write_report(analysis, config.report, config.study)
+
+
+def _votes_file(config: RateConfig) -> Path:
+    """Where votes go: a file of their own, for they would spoil the others."""
+    votes = config.votes or votes_path(config.study)
+    for path in (config.study, key_path(config.study), config.outputs):
+        if path is not None and votes.absolute() == path.absolute():
+            raise UserError(f"--votes {votes}: votes would be added to {path.name}. Name a file of their own.")
+    return votes
 
 
 def _make(config: RateConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from roadmap_shared.errors import UserError
 from text_generation.backends.types import Backend, Generation, Likelihood, Prompt
 from text_generation.config.decoding import DecodingConfig
+from text_generation.json_lines import BrokenJsonError, append_line, cut_torn_line, parsed
 
 
 class LoggedBackend:
@@ -37,7 +38,7 @@ class LoggedBackend:
         self._backend, self._path, self._chunk = backend, path, chunk
         self.hits = 0
         """Chunks that were found in the file."""
-        self._known = _read_log(path)
+        self._known = _read_answers(path)
 
     @property
     def name(self) -> str:
@@ -100,26 +101,25 @@ class LoggedBackend:
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _remember(self, key: str, values: list[dict[str, Any]]) -> None:
-        append_line(self._path, {"key": key, "values": values})
+        append_to_log(self._path, {"key": key, "values": values})
         self._known[key] = values
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON object as a line and hand it to the operating system.
+def append_to_log(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON object as a line. When this returns, it is on the disk.
 
     Raises:
         UserError: the file cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(path, record)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}). Choose another file, or free some space."
         ) from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """Read the JSON objects of a log, and cut off a last line that a killed process left unfinished.
 
     Raises:
@@ -127,36 +127,32 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
+        content = cut_torn_line(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be used as a log ({error.strerror}). Choose another file.") from error
     records: list[dict[str, Any]] = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = parsed(line)
+        except BrokenJsonError:
             record = None
         if not isinstance(record, dict):
-            raise UserError(
-                f"{path}, line {number}: is not a line of such a log. Choose another file, or remove this line."
-            )
+            raise _no_line_of_a_log(path, number)
         records.append(record)
     return records
 
 
-def _read_log(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _read_answers(path: Path) -> dict[str, list[dict[str, Any]]]:
     known: dict[str, list[dict[str, Any]]] = {}
-    for number, record in enumerate(read_lines(path), start=1):
+    for number, record in enumerate(read_log(path), start=1):
         if set(record) != {"key", "values"}:
-            raise UserError(
-                f"{path}, line {number}: is not a line of such a log. Choose another file, or remove this line."
-            )
+            raise _no_line_of_a_log(path, number)
         known[record["key"]] = record["values"]
     return known
+
+
+def _no_line_of_a_log(path: Path, number: int) -> UserError:
+    return UserError(f"{path}, line {number}: is not a line of such a log. Choose another file, or remove this line.")
 
 
 def _plain(prompt: Prompt) -> Any:

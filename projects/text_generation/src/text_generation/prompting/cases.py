@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from roadmap_shared.errors import UserError
+from text_generation.json_lines import HALF_PAIR, BrokenJsonError, has_half_pair, numbered_lines, parsed
 
 SENTIMENT_CASES = files("text_generation.prompting") / "data" / "sentiment.jsonl"
 """Shipped: short reviews with their labels, written for this repository."""
@@ -61,9 +62,7 @@ def read_cases(path: Path | Traversable) -> tuple[list[Case], list[RejectedLine]
         raise UserError(f"{path}: is not a text file in UTF-8. Save it as UTF-8.") from error
     cases: list[Case] = []
     rejects: list[RejectedLine] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         source = f"{name}:{number}"
         found = _case(line, source)
         if isinstance(found, Case):
@@ -78,16 +77,24 @@ def read_cases(path: Path | Traversable) -> tuple[list[Case], list[RejectedLine]
 
 def _case(line: str, source: str) -> Case | str:
     """The case, or why there is none."""
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg} at character {error.colno}"
-    if not isinstance(fields, dict):
-        return "is not a JSON object"
+    fields = fields_of(line)
+    if isinstance(fields, str):
+        return fields
     reference = fields.pop("reference", None)
     if not isinstance(reference, str) or not reference:
         return "has no text 'reference'"
     return Case(fields, reference, source)
+
+
+def fields_of(line: str) -> dict[str, Any] | str:
+    """The JSON object on a line, or why there is none."""
+    try:
+        fields = parsed(line)
+    except BrokenJsonError as error:
+        return f"is not JSON: {error.problem}" + (f" at character {error.column}" if error.column else "")
+    if has_half_pair(fields):
+        return f"holds {HALF_PAIR}"
+    return fields if isinstance(fields, dict) else "is not a JSON object"
 
 
 def rejected_in_words(rejects: Sequence[RejectedLine], n_cases: int) -> str:

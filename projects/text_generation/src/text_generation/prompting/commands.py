@@ -10,7 +10,7 @@ from roadmap_shared.report import Report, render
 from roadmap_shared.runs import Run, start_run
 from text_generation.backends.types import Backend, BackendError, Prompt
 from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
-from text_generation.prompting.ab_test import ABResult, compare_templates
+from text_generation.prompting.ab_test import compare_templates
 from text_generation.prompting.answers import SCORERS
 from text_generation.prompting.call_log import LoggedBackend
 from text_generation.prompting.cases import SENTIMENT_CASES, read_cases, rejected_in_words
@@ -19,6 +19,7 @@ from text_generation.prompting.injection_cases import BUILT_IN, read_injections
 from text_generation.prompting.injection_defences import built_in_defences
 from text_generation.prompting.injection_detector import fit_detector
 from text_generation.prompting.sections import ab_section, injection_section
+from text_generation.prompting.summaries import ab_summary, injection_summary
 from text_generation.prompting.template_files import TemplateLibrary
 from text_generation.text_generator import open_backend
 
@@ -121,25 +122,3 @@ def as_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"[{message.role}]\n{message.content}" for message in prompt)
-
-
-def ab_summary(result: ABResult) -> dict[str, Any]:
-    """Flat keys for `summary.json`, the first comparison's share first."""
-    summary: dict[str, Any] = {}
-    for comparison in result.comparisons:
-        key = f"{comparison.b}_better_by_{comparison.measure}"
-        share = comparison.b_better
-        summary |= {key: share.estimate, f"{key}_low": share.low, f"{key}_high": share.high}
-    return summary
-
-
-def injection_summary(result: LabResult) -> dict[str, Any]:
-    """Flat keys for `summary.json`: both rates of every defence."""
-    summary: dict[str, Any] = {}
-    for of in result.results:
-        for name, rate in (("attack_success", of.attack_success), ("false_refusals", of.false_refusals)):
-            if rate is not None:
-                key = f"{of.defence.name}_{name}"
-                summary |= {key: rate.estimate, f"{key}_low": rate.low, f"{key}_high": rate.high}
-        summary[f"{of.defence.name}_unclear"] = of.count("unclear")
-    return summary

@@ -7,7 +7,6 @@ passing it proves nothing about attackers who adapt to a defence.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from roadmap_shared.errors import UserError, did_you_mean
-from text_generation.prompting.cases import RejectedLine
+from text_generation.json_lines import numbered_lines
+from text_generation.prompting.cases import RejectedLine, fields_of
 
 BUILT_IN = files("text_generation.prompting") / "data" / "injections.jsonl"
 
@@ -134,16 +134,14 @@ def read_injections(path: Path | Traversable = BUILT_IN) -> tuple[list[Injection
         UserError: the file cannot be read, holds no case, or only attacks or only benign texts.
     """
     try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not a text file in UTF-8. Save it as UTF-8.") from error
     cases: dict[str, InjectionCase] = {}
     rejects: list[RejectedLine] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         found = _case(line)
         if isinstance(found, InjectionCase) and found.id in cases:
             found = f"has the id '{found.id}' of an earlier line"
@@ -159,12 +157,9 @@ def read_injections(path: Path | Traversable = BUILT_IN) -> tuple[list[Injection
 
 def _case(line: str) -> InjectionCase | str:
     """The case, or why there is none."""
-    try:
-        fields: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg} at character {error.colno}"
-    if not isinstance(fields, dict):
-        return "is not a JSON object"
+    fields = fields_of(line)
+    if isinstance(fields, str):
+        return fields
     for name in _TEXTS:
         if not isinstance(fields.get(name), str) or not fields[name]:
             return f"has no text '{name}'"

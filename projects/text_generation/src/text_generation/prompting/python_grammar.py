@@ -68,15 +68,21 @@ COMMENT: /# [ -~]*/
 """
 
 
-def python_body_grammar(max_depth: int = 3) -> str:
+def python_body_grammar(max_depth: int = 3, *, after_line_break: bool = False) -> str:
     """Return the grammar of a function's body with blocks down to a depth.
+
+    Args:
+        max_depth: blocks within blocks.
+        after_line_break: the text begins with the line break that ends the line above the body. Tokenizers join it
+            with the indentation behind it.
 
     Raises:
         ValueError: the depth is not 1 to 6.
     """
     if not 1 <= max_depth <= 6:
         raise ValueError(f"max_depth must be 1 to 6, got {max_depth}")
-    rules = ["start: block_1_0", f"NAME: /[A-Za-z_][A-Za-z0-9_]{{0,40}}/ & ~/{_FORBIDDEN}/"]
+    start = 'start: "\\n" block_1_0' if after_line_break else "start: block_1_0"
+    rules = [start, f"NAME: /[A-Za-z_][A-Za-z0-9_]{{0,40}}/ & ~/{_FORBIDDEN}/"]
     for depth in range(1, max_depth + 1):
         for in_loop in (0, 1):
             rules += _block(depth, in_loop, deepest=depth == max_depth)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roadmap_shared.errors import UserError
-from text_generation.prompting.call_log import append_line, read_lines
+from text_generation.prompting.call_log import append_to_log, read_log
 
 
 class SearchLog:
@@ -27,9 +27,9 @@ class SearchLog:
         if path is None:
             return
         digest = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-        records = read_lines(path)
+        records = read_log(path)
         if not records:
-            append_line(path, {"search": digest})
+            append_to_log(path, {"search": digest})
         elif records[0] != {"search": digest}:
             raise UserError(
                 f"{path}: is the log of another search (other instructions, cases or settings). Choose another file, "
@@ -59,7 +59,7 @@ class SearchLog:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._path is not None:
-            append_line(self._path, record)
+            append_to_log(self._path, record)
 
     def _take(self, record: dict[str, Any], place: str) -> None:
         if set(record) == {"candidate", "case", "score"}:

@@ -1,5 +1,6 @@
 """Report sections of the prompt studies: results in, blocks of `roadmap_shared.report` out."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roadmap_shared.metrics import Interval
@@ -9,7 +10,7 @@ from text_generation.prompting.ab_test import ABResult, Comparison
 from text_generation.prompting.injection import LabResult
 from text_generation.prompting.injection_detector import Detector
 from text_generation.prompting.search_types import SearchResult
-from text_generation.prompting.self_consistency import Vote
+from text_generation.prompting.self_consistency import Vote, shares_right
 
 if TYPE_CHECKING:
     from text_generation.prompting.constrained_cost import ConstraintCost
@@ -64,21 +65,22 @@ def _comparison_row(comparison: Comparison) -> list[Cell]:
     ]
 
 
-def votes_section(votes: list[Vote], references: list[str]) -> Section:
+def votes_section(votes: Sequence[Vote], references: Sequence[str]) -> Section:
     """Self-consistency: how often the vote is right, beside a single sample."""
-    right = sum(vote.answer == reference for vote, reference in zip(votes, references, strict=True))
-    samples = sum(vote.n_samples for vote in votes)
-    single = sum(vote.counts.get(reference, 0) for vote, reference in zip(votes, references, strict=True))
+    right = shares_right(votes, references)
+    gain = right.gain
     rows: list[list[Cell]] = [
         ["prompts", len(votes)],
-        ["samples", samples],
-        ["right by vote", f"{right / len(votes):.1%}"],
-        ["right by one sample, on average", f"{single / samples:.1%}"],
+        ["samples of each", votes[0].n_samples],
+        ["right by vote", right.by_vote],
+        ["right by one sample, on average", right.by_one_sample],
+        ["gain", Interval(gain.difference, gain.low, gain.high)],
         ["votes that ended in a tie", sum(bool(vote.tied) for vote in votes)],
         ["samples without an answer", sum(vote.n_without_answer for vote in votes)],
     ]
+    caption = "Shares with 95 % bootstrap intervals over the prompts; the gain is paired."
     remark = Text("Of answers with equally many votes, the one that was given first counts (Wang et al. 2023).")
-    return Section("Self-consistency", [Table(["", "value"], rows), remark])
+    return Section("Self-consistency", [Table(["", "value"], rows, caption=caption), remark])
 
 
 def search_section(result: SearchResult) -> Section:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roadmap_shared.metrics import Interval, PairedComparison, bootstrap_interval, paired_bootstrap
 from text_generation.backends.types import Backend, Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.answers import Extractor
@@ -87,6 +88,30 @@ def self_consistency(
     samples = backend.generate(repeated, decoding, seed)
     groups = [samples[start : start + n_samples] for start in range(0, len(samples), n_samples)]
     return [vote([_answer(sample, extract) for sample in group], group) for group in groups]
+
+
+@dataclass(frozen=True)
+class SharesRight:
+    """How often the answers are right, over prompts."""
+
+    by_vote: Interval
+    by_one_sample: Interval
+    """On average over a prompt's samples; one without an answer is wrong."""
+
+    gain: PairedComparison
+    """The vote minus a sample, over the same prompts."""
+
+
+def shares_right(votes: Sequence[Vote], references: Sequence[str]) -> SharesRight:
+    """Compare votes with single samples. `references`: the right answer of each prompt.
+
+    Raises:
+        ValueError: no vote, or another number of references.
+    """
+    pairs = list(zip(votes, references, strict=True))
+    voted = [float(vote.answer == reference) for vote, reference in pairs]
+    single = [vote.counts.get(reference, 0) / vote.n_samples for vote, reference in pairs]
+    return SharesRight(bootstrap_interval(voted), bootstrap_interval(single), paired_bootstrap(single, voted))
 
 
 def _answer(sample: Generation, extract: Extractor) -> str | None:

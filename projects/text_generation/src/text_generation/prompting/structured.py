@@ -102,19 +102,21 @@ def regex_constraint(pattern: str) -> Constraint:
     return Constraint("regex", grammar, lambda text: compiled.fullmatch(text) is not None)
 
 
-def python_body_constraint(max_depth: int = 3) -> Constraint:
+def python_body_constraint(max_depth: int = 3, *, after_line_break: bool = False) -> Constraint:
     """The body of a Python function: what stands behind `def f(…):` and its line break, indented by four blanks.
 
     A subset of Python; see `python_grammar`. Every text of it compiles as the body of a function.
 
     Args:
         max_depth: blocks within blocks, 1 to 6.
+        after_line_break: the text begins with that line break, for a prompt that ends before it.
 
     Raises:
         ValueError: another depth.
     """
-    grammar = LLMatcher.grammar_from_lark(python_body_grammar(max_depth))
-    return Constraint("python", grammar, lambda text: compiles(f"def f():\n{text}"))
+    grammar = LLMatcher.grammar_from_lark(python_body_grammar(max_depth, after_line_break=after_line_break))
+    head = "def f():" if after_line_break else "def f():\n"
+    return Constraint("python", grammar, lambda text: compiles(f"{head}{text}"))
 
 
 def compiles(source: str) -> bool:

@@ -10,8 +10,7 @@
 A row that cannot be used becomes a `Reject` with its line; the rest goes on.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -20,6 +19,7 @@ from roadmap_shared.errors import UserError, did_you_mean
 from text_generation.backends.types import Message, Role
 from text_generation.corpora.splitting import hash_fraction
 from text_generation.corpora.types import Reject
+from text_generation.json_lines import HALF_PAIR, BrokenJsonError, has_half_pair, numbered_lines, parsed
 
 Row = dict[str, Any]
 Item = TypeVar("Item")
@@ -192,19 +192,12 @@ def read_rows(
     """
     items: list[Item] = []
     rejects: list[Reject] = []
-    for number, line in json_lines(path):
+    for number, line in numbered_lines(text_of_file(path)):
         if max_rows is not None and len(items) == max_rows:
             break
         source = f"{path.name}:{number}"
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise RowError("is no JSON object")
-            items.append(parse(row, source))
-        except json.JSONDecodeError as error:
-            rejects.append(Reject(source, f"no JSON: {error.msg.lower()} at column {error.colno}"))
-        except RecursionError:
-            rejects.append(Reject(source, "no JSON: nested too deeply"))
+            items.append(parse(row_of(line), source))
         except RowError as error:
             rejects.append(Reject(source, str(error)))
     if not items:
@@ -213,8 +206,26 @@ def read_rows(
     return items, rejects
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, line) of the lines that are not blank.
+def row_of(line: str) -> Row:
+    """The object on a line.
+
+    Raises:
+        RowError: there is none, or it holds a text that cannot be learned.
+    """
+    try:
+        row = parsed(line)
+    except BrokenJsonError as error:
+        place = f" at column {error.column}" if error.column is not None else ""
+        raise RowError(f"no JSON: {error.problem[0].lower()}{error.problem[1:]}{place}") from None
+    if not isinstance(row, dict):
+        raise RowError("is no JSON object")
+    if has_half_pair(row):
+        raise RowError(f"holds {HALF_PAIR}")
+    return row
+
+
+def text_of_file(path: Path) -> str:
+    """The text of a .jsonl file.
 
     Raises:
         UserError: there is no such file, it is another kind of file, or no UTF-8.
@@ -222,7 +233,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, str]]:
     if path.suffix != ".jsonl":
         raise UserError(f"--data.path {path}: give a .jsonl file, with one JSON object a line")
     try:
-        text = path.read_text("utf-8-sig")
+        return path.read_text("utf-8-sig")
     except FileNotFoundError:
         neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, neighbours)
@@ -231,7 +242,3 @@ def json_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"--data.path {path}: is not UTF-8 text: convert it first") from None
     except OSError as error:
         raise UserError(f"--data.path {path}: cannot be read ({error.strerror})") from None
-    # Only \n ends a line: a JSON text may hold the other characters that str.splitlines cuts at.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line

@@ -18,6 +18,8 @@ def build_model(shape: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: in
         n_embd=shape.width,
         n_layer=shape.n_layers,
         n_head=shape.n_heads,
+        # The same function as GPT-2's gelu_new, in one kernel instead of eight.
+        activation_function="gelu_pytorch_tanh",
         resid_pdrop=shape.dropout,
         embd_pdrop=shape.dropout,
         attn_pdrop=shape.dropout,

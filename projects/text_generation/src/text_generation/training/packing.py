@@ -1,24 +1,43 @@
-"""Documents as one stream of tokens, cut into windows: no position is spent on padding."""
+"""Documents as windows of a fixed number of tokens, in two ways.
 
+- `StreamWindows`: all documents in one stream, cut anywhere. No position is spent on padding, and most documents are
+  cut (Brown et al. 2020, appendix B).
+- `DocumentWindows`: best-fit packing (Ding et al. 2024, "Fewer Truncations Improve Language Modeling"). A document that
+  fits into a window is never cut, and each window begins with the beginning of one. A story's header is then always in
+  sight, and at the place where a prompt has it.
+"""
+
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Packing = Literal["documents", "stream"]
+
+IGNORED = -100
+"""Target of a position that the loss leaves out, as PyTorch's cross-entropy has it."""
+
+
+class Windows(Protocol):
+    """Training windows in an order that depends on a seed and the step alone."""
+
+    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """(B, T) inputs and (B, T) targets, the tokens that follow them or `IGNORED`, of a step counted from 0."""
+        ...
+
 
 def pack(documents: Iterable[Sequence[int]], end: int) -> np.ndarray:
-    """All documents in one row of token ids, (N,) int64, each followed by `end`.
-
-    The model sees the end of one document before the beginning of the next (Brown et al. 2020, appendix B).
-    """
+    """All documents in one row of token ids, (N,) int64, each followed by `end`."""
     parts = [part for document in documents for part in (np.asarray(document, dtype=np.int64), np.array([end]))]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
-class Windows:
-    """Windows of `context` tokens from a packed stream, in an order that depends on seed and place alone.
+class StreamWindows:
+    """Windows of `context` tokens from a packed stream.
 
     An epoch visits every window once. Each epoch cuts the stream at another offset, so that a token is not always
     predicted from the same place in its window.
@@ -37,7 +56,7 @@ class Windows:
         return (len(self.tokens) - 1) // self.context - 1
 
     def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
-        """(B, T) inputs and the (B, T) tokens that follow them, of a step counted from 0."""
+        """See `Windows`; no target is ignored."""
         places = [divmod(place, self.per_epoch) for place in range(step * batch_size, (step + 1) * batch_size)]
         starts = torch.tensor([self.starts_of_epoch(epoch)[position] for epoch, position in places])
         rows = self.tokens[starts[:, None] + torch.arange(self.context + 1)]  # (B, T + 1)
@@ -48,3 +67,86 @@ class Windows:
         generator = np.random.default_rng([self.seed, epoch])
         offset = generator.integers(self.context)
         return offset + self.context * generator.permutation(self.per_epoch)
+
+
+class DocumentWindows:
+    """Windows that hold whole documents, each with `end` behind it; what is left of a window is padding.
+
+    An epoch visits every window once. Which documents share a window is drawn once.
+    """
+
+    def __init__(self, documents: Iterable[Sequence[int]], context: int, end: int, seed: int) -> None:
+        """Raises ValueError if there is nothing to predict."""
+        pieces = [piece for document in documents for piece in pieces_of([*document, end], context + 1)]
+        order = np.random.default_rng(seed).permutation(len(pieces))
+        pieces = [pieces[index] for index in order]
+        bins = best_fit([len(piece) for piece in pieces], context + 1)
+        if not bins:
+            raise ValueError("there is no token to predict")
+        self.seed = seed
+        self.inputs = torch.full((len(bins), context), end)  # (N, T)
+        self.targets = torch.full((len(bins), context), IGNORED)  # (N, T)
+        for row, members in enumerate(bins):
+            tokens = torch.tensor([token for member in members for token in pieces[member]])
+            self.inputs[row, : len(tokens) - 1] = tokens[:-1]
+            self.targets[row, : len(tokens) - 1] = tokens[1:]
+        self.order_of_epoch = lru_cache(maxsize=2)(self._draw_order)
+
+    @property
+    def per_epoch(self) -> int:
+        """Windows in one pass."""
+        return len(self.inputs)
+
+    @property
+    def filled(self) -> float:
+        """Share of the positions that are no padding."""
+        return float((self.targets != IGNORED).float().mean())
+
+    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """See `Windows`."""
+        places = [divmod(place, self.per_epoch) for place in range(step * batch_size, (step + 1) * batch_size)]
+        rows = torch.tensor([self.order_of_epoch(epoch)[position] for epoch, position in places])
+        return self.inputs[rows], self.targets[rows]
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        """The windows in the order of the epoch, (per_epoch,)."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.per_epoch)
+
+
+def pieces_of(tokens: Sequence[int], capacity: int) -> list[Sequence[int]]:
+    """Cut a document that is longer than a window. Pieces share one token, so that each token but the first is
+    predicted once; a piece of one token would predict nothing and is left out."""
+    starts = range(0, max(len(tokens) - 1, 0), capacity - 1)
+    return [tokens[start : start + capacity] for start in starts]
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing: the longest first, each into the bin that it leaves the least room in.
+
+    Args:
+        lengths: of the items, at most `capacity` each.
+        capacity: of a bin.
+
+    Returns:
+        The items of each bin by their numbers, the longest first. Of equals, those that stand first come first.
+    """
+    bins: list[list[int]] = []
+    by_room: dict[int, list[int]] = {}  # bins by the room that is left
+    rooms: list[int] = []  # those that occur, ascending
+    for item in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        place = bisect_left(rooms, lengths[item])
+        if place == len(rooms):
+            room, number = capacity, len(bins)
+            bins.append([])
+        else:
+            room = rooms[place]
+            number = by_room[room].pop()
+            if not by_room[room]:
+                del by_room[room], rooms[place]
+        bins[number].append(item)
+        left = room - lengths[item]
+        if left:
+            if left not in by_room:
+                insort(rooms, left)
+            by_room.setdefault(left, []).append(number)
+    return bins

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,30 +19,33 @@ from roadmap_shared.errors import UserError
 from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.progress import progress
 from roadmap_shared.runs import Run
+from text_generation.backends.hf_loading import find_device
 from text_generation.config.training import TrainerConfig
 from text_generation.training.checkpoints import newest_training_state, save_training_state
 from text_generation.training.optimization import build_optimizers, learning_rate_factor, set_learning_rate
-from text_generation.training.packing import Windows, pack
+from text_generation.training.packing import IGNORED, DocumentWindows, Packing, StreamWindows, Windows, pack
 
 
 @dataclass(frozen=True)
-class PackedCorpus:
-    """A corpus as token ids, the end-of-text token after each document."""
+class EncodedCorpus:
+    """A corpus as token ids, a row a document, without the end-of-text token."""
 
-    train: np.ndarray
-    validation: np.ndarray
-    n_validation_bytes: int
-    """UTF-8 bytes of the validation documents."""
+    train: list[list[int]]
+    validation: list[list[int]]
+    end: int
+    """The end-of-text token."""
 
 
-def packed_corpus(train: Sequence[str], validation: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PackedCorpus:
-    """Encode the documents and join them."""
-    end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
-    rows = {
-        name: pack(tokenizer(list(documents), add_special_tokens=False, verbose=False)["input_ids"], end)  # type: ignore[arg-type]
-        for name, documents in (("train", train), ("validation", validation))
-    }
-    return PackedCorpus(rows["train"], rows["validation"], sum(len(text.encode()) for text in validation))
+def encoded_corpus(
+    train: Sequence[str], validation: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> EncodedCorpus:
+    """Encode the documents."""
+
+    def encoded(documents: Sequence[str]) -> Any:
+        return tokenizer(list(documents), add_special_tokens=False, verbose=False)["input_ids"] if documents else []
+
+    end: Any = tokenizer.eos_token_id
+    return EncodedCorpus(encoded(train), encoded(validation), int(end))
 
 
 class NextTokenLoss(nn.Module):
@@ -52,13 +56,13 @@ class NextTokenLoss(nn.Module):
         self.model, self.precision = model, precision
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of (B, T) targets after (B, T) inputs."""
+        """Mean cross-entropy in nats of (B, T) targets after (B, T) inputs; `IGNORED` ones are left out."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.model(input_ids=inputs, use_cache=False).logits  # (B, T, V)
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
-def pretrain(model: PreTrainedModel, corpus: PackedCorpus, config: TrainerConfig, run: Run) -> None:
+def pretrain(model: PreTrainedModel, corpus: EncodedCorpus, config: TrainerConfig, run: Run) -> None:
     """Train `model` in place for `config.steps` steps, from the newest checkpoint if the run is resumed.
 
     Logs `loss`, `lr`, `grad_norm` and `tokens_per_second` each step, `val_loss` in nats a token when due; leaves
@@ -69,7 +73,8 @@ def pretrain(model: PreTrainedModel, corpus: PackedCorpus, config: TrainerConfig
     """
     device = training_device(config)
     context = int(model.config.n_positions)
-    windows = training_windows(corpus, context, run.seed)
+    windows = training_windows(corpus, context, config.packing, run.seed)
+    held_out = validation_windows(corpus, context, config.packing)
     model.to(device).train()  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config)
     first_step = newest_training_state(run, model, optimizers)
@@ -92,7 +97,7 @@ def pretrain(model: PreTrainedModel, corpus: PackedCorpus, config: TrainerConfig
             metrics["tokens_per_second"] = inputs.numel() / (time.perf_counter() - started)
             done = step + 1
             if done % config.evaluate_every == 0 or done == config.steps:
-                metrics["val_loss"] = validation_loss(model, corpus.validation, config.batch_size)
+                metrics["val_loss"] = validation_loss(model, *held_out, config.batch_size)
             run.log(done, **metrics)
             bar.postfix(loss=loss)
             check_finite(loss, done)
@@ -107,50 +112,59 @@ def training_device(config: TrainerConfig) -> torch.device:
     """Also sets the number of CPU threads where the config names one."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return torch.device("cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu")
+    return find_device(config.device)
 
 
-def training_windows(corpus: PackedCorpus, context: int, seed: int) -> Windows:
+def training_windows(corpus: EncodedCorpus, context: int, packing: Packing, seed: int) -> Windows:
     """Raises UserError for a corpus too small for the context."""
     try:
-        return Windows(corpus.train, context, seed)
+        if packing == "documents":
+            return DocumentWindows(corpus.train, context, corpus.end, seed)
+        return StreamWindows(pack(corpus.train, corpus.end), context, seed)
     except ValueError as error:
         raise UserError(f"the training texts: {error}. Give more text, or a smaller --model.context") from None
 
 
+def validation_windows(corpus: EncodedCorpus, context: int, packing: Packing) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, (N, T) each, packed as in training; a stream is cut into disjoint windows."""
+    if packing == "documents":
+        windows = DocumentWindows(corpus.validation, context, corpus.end, seed=0)
+        return windows.inputs, windows.targets
+    stream = pack(corpus.validation, corpus.end)
+    n_windows = -(-(len(stream) - 1) // context)
+    inputs, targets = torch.full((2, n_windows * context), IGNORED)
+    inputs[: len(stream) - 1], targets[: len(stream) - 1] = torch.from_numpy(stream[:-1]), torch.from_numpy(stream[1:])
+    return inputs.masked_fill(inputs == IGNORED, corpus.end).view(-1, context), targets.view(-1, context)
+
+
 def accumulate_gradients(loss_of: Callable[..., Tensor], inputs: Tensor, targets: Tensor, n_parts: int) -> float:
-    """Gradients of the mean loss over the batch, left in the parameters; returns that loss."""
+    """Gradients of the mean loss over the batch's targets, left in the parameters; returns that loss."""
     total = 0.0
+    n_targets = (targets != IGNORED).sum()
     for part, expected in zip(inputs.chunk(n_parts), targets.chunk(n_parts), strict=True):
-        loss = loss_of(part, expected) * (len(part) / len(inputs))
+        loss = loss_of(part, expected) * ((expected != IGNORED).sum() / n_targets)
         loss.backward()
         total += loss.detach().item()
     return total
 
 
 @torch.inference_mode()
-def validation_loss(model: PreTrainedModel, tokens: np.ndarray, batch_size: int) -> float:
-    """Mean cross-entropy in nats a token over disjoint windows of the validation stream.
+def validation_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor, batch_size: int) -> float:
+    """Mean cross-entropy in nats a token over the (N, T) targets.
 
     The curve of a training; the perplexity calculator slides its window and gives a lower, comparable figure.
     """
-    context = int(model.config.n_positions)
-    device, was_training = model.device, model.training
-    starts = range(0, len(tokens) - 1, context)
+    was_training = model.training
     model.eval()
     total = 0.0
     try:
-        # Whole windows in batches, the shorter last one alone.
-        whole = [start for start in starts if start + context < len(tokens)]
-        groups = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
-        groups += [[start] for start in starts if start + context >= len(tokens)]
-        for group in groups:
-            rows = torch.from_numpy(np.stack([tokens[start : start + context + 1] for start in group])).to(device)
-            logits = model(input_ids=rows[:, :-1], use_cache=False).logits
-            total += F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), reduction="sum").item()
+        for rows, expected in zip(inputs.split(batch_size), targets.split(batch_size), strict=True):
+            logits = model(input_ids=rows.to(model.device), use_cache=False).logits
+            expected = expected.to(model.device)
+            total += F.cross_entropy(logits.flatten(0, 1).float(), expected.flatten(), reduction="sum").item()
     finally:
         model.train(was_training)
-    return total / max(1, len(tokens) - 1)
+    return total / int((targets != IGNORED).sum())
 
 
 def check_finite(loss: float, step: int) -> None:

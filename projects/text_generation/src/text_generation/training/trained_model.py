@@ -21,9 +21,9 @@ from text_generation.corpora.types import Corpus, texts_of
 from text_generation.run_layout import MODELS, PROJECT
 from text_generation.tokenizer import train_tokenizer
 from text_generation.training.model import build_model
-from text_generation.training.pretraining import packed_corpus, pretrain
+from text_generation.training.pretraining import encoded_corpus, pretrain
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when the same settings come to train another model."""
 
 CHANGE_NO_WEIGHT = ("threads", "device", "evaluate_every", "checkpoint_every")
@@ -46,7 +46,7 @@ def trained_model(config: GenerationConfig, corpus: Corpus, run: Run, say: Calla
     documents = texts_of(corpus.train)
     tokenizer = train_tokenizer(documents, config.tokenizer, context=config.model.context)
     model = build_model(config.model, tokenizer, run.seed)
-    pretrain(model, packed_corpus(documents, texts_of(corpus.validation), tokenizer), config.trainer, run)
+    pretrain(model, encoded_corpus(documents, texts_of(corpus.validation), tokenizer), config.trainer, run)
     save_whole(folder, model, tokenizer)
     return str(folder)
 

@@ -10,7 +10,7 @@ from roadmap_shared.errors import UserError, did_you_mean
 from text_generation.config.writing import WritingStyle
 from text_generation.corpora.stories.fields import HEROES, StoryFields
 from text_generation.corpora.story_checker import MAX_WORDS, MIN_WORDS
-from text_generation.evaluation.rating.json_lines import Reject, json_lines, read_text
+from text_generation.json_lines import Reject, json_lines, read_text
 
 HeroPronoun = Literal["she", "he", "they"]
 _LENGTHS: dict[WritingStyle, tuple[int, int]] = {"chat": (200, 600), "headers": (MIN_WORDS, MAX_WORDS)}

@@ -11,7 +11,8 @@ from roadmap_shared.files import atomic_write
 from roadmap_shared.report import Report, render
 from text_generation.config.writing import ChatConfig, WriteConfig
 from text_generation.creative_writing_assistant import CreativeWritingAssistant, Story
-from text_generation.evaluation.rating.votes import told
+from text_generation.json_lines import told
+from text_generation.terminal_text import harmless
 from text_generation.text_generator import TextGenerator, open_generator
 from text_generation.writing.brief import make_brief, read_briefs
 from text_generation.writing.history import History
@@ -19,7 +20,7 @@ from text_generation.writing.locks import locked
 from text_generation.writing.project import open_project, stored_brief
 from text_generation.writing.rates import AssistantRates, lines, rates_of, writing_section
 from text_generation.writing.session import ChatSession
-from text_generation.writing.terminal import ChatTerminal, harmless, read_line_of
+from text_generation.writing.terminal import ChatTerminal, read_line_of
 
 CHATS = Path("runs") / "text_generation" / "chats"
 

@@ -10,7 +10,6 @@
 What is taken back stays in the file, with a line that says so. A file with role and content alone can be gone on with.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +21,7 @@ from roadmap_shared.files import atomic_write
 from roadmap_shared.interruption import finish_step_on_interrupt
 from text_generation.backends.prompts import ROLES
 from text_generation.backends.types import Message, Role
-from text_generation.evaluation.rating.json_lines import json_lines, read_text
-from text_generation.evaluation.rating.votes import append_line
+from text_generation.json_lines import append_line, json_lines, read_text
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,9 @@ class History:
         Raises:
             UserError: the file cannot be written.
         """
-        turn = Turn(self._next_id, role, content, interrupted)
-        record: dict[str, Any] = {"id": turn.id, "role": role, "content": content}
+        # Half of a surrogate pair, as a server may send it, has no UTF-8 form: such a line could not be read again.
+        turn = Turn(self._next_id, role, content.encode("utf-8", "replace").decode(), interrupted)
+        record: dict[str, Any] = {"id": turn.id, "role": role, "content": turn.content}
         self._append({**record, "interrupted": True} if interrupted else record)
         self._take(turn)
         return turn
@@ -97,7 +96,7 @@ class History:
             self.turns.append(turn)
 
     def _append(self, record: dict[str, Any]) -> None:
-        line = json.dumps({**record, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+        line = {**record, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         try:
             # A second Ctrl-C, while an answer that the first one stopped is being saved, must not cut the line.
             with finish_step_on_interrupt():

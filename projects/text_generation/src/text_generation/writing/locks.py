@@ -46,4 +46,7 @@ def _open_locked(path: Path, busy: str) -> int:
             raise UserError(busy) from None
         except FileNotFoundError:
             pass
+        except OSError as error:
+            os.close(descriptor)
+            raise UserError(f"{path}: cannot be locked ({error.strerror}). Choose another place.") from error
         os.close(descriptor)

@@ -32,6 +32,7 @@ from text_generation.writing.steps import Request, Step
 
 BRIEF = "brief.json"
 OLDER = "older"
+STORY = "story"
 
 
 @contextmanager
@@ -133,20 +134,22 @@ class WritingProject:
             self._say(f"{step}: broke off; what came of it is in {path}")
 
     def finish(self, story: str, about: Mapping[str, Any]) -> Path:
-        """Write the story and what is known of it; returns the story's path."""
+        """Write the story and what is known of it; returns the story's path. A story that stood there goes to `older/`:
+        somebody may have edited it."""
         self._write("story.json", _dumped(dict(about)))
-        return self._write("story.md", f"{story}\n")
+        self._replace(STORY, story)
+        return self._path(STORY, "md")
 
-    def _replace(self, step: Step, text: str) -> None:
-        """Write a step's Markdown; what it held goes to `older/`."""
-        former = self._markdown(step)
+    def _replace(self, name: str, text: str) -> None:
+        """Write the Markdown of a step or of the story; what it held goes to `older/`."""
+        former = self._markdown(name)
         if former == text:
             return
         if former is not None:
             taken = {path.name for path in (self.folder / OLDER).glob("*.md")}
-            number = next(n for n in range(1, len(taken) + 2) if f"{step}-{n:02}.md" not in taken)
-            self._write(f"{OLDER}/{step}-{number:02}.md", f"{former}\n")
-        self._write(f"{step}.md", f"{text}\n")
+            number = next(n for n in range(1, len(taken) + 2) if f"{name}-{n:02}.md" not in taken)
+            self._write(f"{OLDER}/{name}-{number:02}.md", f"{former}\n")
+        self._write(f"{name}.md", f"{text}\n")
 
     def _record(self, step: Step) -> dict[str, Any] | None:
         path = self._path(step, "json")
@@ -160,8 +163,8 @@ class WritingProject:
         self._say(f"{path}: is damaged and set aside as {aside.name}")
         return None
 
-    def _markdown(self, step: Step) -> str | None:
-        path = self._path(step, "md")
+    def _markdown(self, name: str) -> str | None:
+        path = self._path(name, "md")
         try:
             text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip()
         except FileNotFoundError:
@@ -170,8 +173,8 @@ class WritingProject:
             raise UserError(f"{path}: cannot be read as UTF-8 text. Save it as UTF-8, or remove it.") from error
         return text or None
 
-    def _path(self, step: Step, ending: str) -> Path:
-        return self.folder / f"{step}.{ending}"
+    def _path(self, name: str, ending: str) -> Path:
+        return self.folder / f"{name}.{ending}"
 
     def _write(self, name: str, content: str) -> Path:
         path = self.folder / name

@@ -16,8 +16,6 @@ def save_conversation(history: History, path: Path, *, replace: bool = False) ->
     Raises:
         UserError: the file exists and may not be replaced, or cannot be written.
     """
-    if path.exists() and not replace:
-        raise UserError(f"{path} exists. Give another name: /save FILE")
     messages = history.messages()
     if path.suffix == ".json":
         turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -25,6 +23,10 @@ def save_conversation(history: History, path: Path, *, replace: bool = False) ->
     else:
         content = "".join(f"## {_HEADINGS[message.role]}\n\n{message.content}\n\n" for message in messages)
     try:
+        if path.exists() and not replace:
+            raise UserError(f"{path} exists. Give another name: /save FILE")
         atomic_write(path, content.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    except ValueError as error:  # a zero byte
+        raise UserError(f"{path}: cannot be written ({error})") from error

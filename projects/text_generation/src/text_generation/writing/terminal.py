@@ -1,7 +1,6 @@
 """A chat session in the terminal or in a pipe: what is typed, what is shown."""
 
 import sys
-import unicodedata
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from roadmap_shared.errors import UserError, did_you_mean
+from text_generation.terminal_text import harmless
 from text_generation.writing.saving import save_conversation
 from text_generation.writing.session import ChatSession
 
@@ -23,7 +23,6 @@ Begin with // to say something that begins with a slash. Ctrl-C stops an answer.
 
 COMMANDS = ("/help", "/undo", "/retry", "/save", "/system", "/quit")
 _BLOCK = '"""'
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 ReadLine = Callable[[str], str]
 """Shows a prompt, returns a line without its end; EOFError where there is no more input."""
@@ -147,7 +146,7 @@ class ChatTerminal:
             case "/system":
                 self._system(rest)
             case "/save":
-                path = Path(rest).expanduser() if rest else self._session.history.path.with_suffix(".md")
+                path = _file_of(rest) if rest else self._session.history.path.with_suffix(".md")
                 save_conversation(self._session.history, path, replace=path in self._saved)
                 self._saved.add(path)
                 self._note(f"saved as {path}")
@@ -191,16 +190,6 @@ class ChatTerminal:
         print(harmless(text), file=self._notes, flush=True)
 
 
-def harmless(text: str) -> str:
-    """The text with a sign for all that could steer a terminal, such as an escape sequence that clears the screen."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if sign not in "\n\t" and (unicodedata.category(sign) in ("Cc", "Cs") or sign in _BIDI)
-        else sign
-        for sign in text
-    )
-
-
 def read_line_of(source: TextIO) -> ReadLine:
     """Lines of a terminal, with the keys of readline, or of a pipe, without a prompt."""
     if source is sys.stdin and source.isatty() and sys.stdout.isatty():
@@ -215,6 +204,13 @@ def read_line_of(source: TextIO) -> ReadLine:
         return line.removesuffix("\n").removesuffix("\r")
 
     return read_line
+
+
+def _file_of(typed: str) -> Path:
+    try:
+        return Path(typed).expanduser()
+    except RuntimeError:
+        raise UserError(f"{typed}: there is no such user. Give another name: /save FILE") from None
 
 
 def _short(text: str) -> str:

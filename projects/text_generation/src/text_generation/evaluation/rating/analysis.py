@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,10 @@ from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import Interval, bootstrap_ratio
 from text_generation.evaluation.rating.agreement import alpha_of_coincidences, coincidences
 from text_generation.evaluation.rating.bradley_terry import bradley_terry, connected_groups
-from text_generation.evaluation.rating.json_lines import Reject
 from text_generation.evaluation.rating.power import Outlook, outlook
 from text_generation.evaluation.rating.study import Key, Study
 from text_generation.evaluation.rating.votes import Vote, VoteFile
+from text_generation.json_lines import Reject
 
 FloatArray = NDArray[np.float64]
 
@@ -137,7 +136,7 @@ def analyse(
         pairs=tuple(tally.pair_score(a, b, counts, power, seed) for a, b in combinations(order, 2) if tally.met[a, b]),
         raters=_rater_scores(found.votes),
         chose_a=_chose_a(tally, votes, n_resamples, seed),
-        alpha=_alpha(items, n_resamples, seed),
+        alpha=_alpha(study, items, n_resamples, seed),
         n_shared_items=sum(len(values) >= 2 for values in items),
         n_items_rated=len(tally.votes_by_item),
         n_votes=len(votes),
@@ -251,13 +250,16 @@ def _chose_a(tally: _Tally, votes: Sequence[Vote], n_resamples: int, seed: int) 
     return bootstrap_ratio(sides[:, 0], sides[:, 1], n_resamples=n_resamples, seed=seed) if len(sides) else None
 
 
-def _alpha(items: Sequence[dict[str, Any]], n_resamples: int, seed: int) -> Interval | None:
-    shared = [values for values in items if len(values) >= 2]
+def _alpha(study: Study, items: Sequence[dict[str, str]], n_resamples: int, seed: int) -> Interval | None:
+    shared = [(item.prompt, values) for item, values in zip(study.items, items, strict=True) if len(values) >= 2]
     if not shared:
         return None
-    matrices = coincidences(shared)
-    counts = _resampled_counts(len(shared), n_resamples, seed)
-    summed = (counts @ matrices.reshape(len(shared), -1)).reshape(-1, *matrices.shape[1:])
+    prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in shared))}
+    each = coincidences([values for _, values in shared])  # (n_shared, V, V)
+    matrices = np.zeros((len(prompts), *each.shape[1:]))  # (P, V, V)
+    np.add.at(matrices, [prompts[prompt] for prompt, _ in shared], each)
+    counts = _resampled_counts(len(prompts), n_resamples, seed)
+    summed = (counts @ matrices.reshape(len(prompts), -1)).reshape(-1, *matrices.shape[1:])
     alpha = _interval(alpha_of_coincidences(summed))
     return None if math.isnan(alpha.estimate) else alpha
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from roadmap_shared.errors import UserError
 from roadmap_shared.files import atomic_write
-from text_generation.evaluation.rating.json_lines import Reject, json_lines, read_text
 from text_generation.evaluation.rating.study import Item, Key, Study, Style, key_path
+from text_generation.json_lines import Reject, json_lines, read_text
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,11 @@ def outlook(
     def enough(more: int) -> bool:
         return decision_probability(shares, wins, losses, more, confidence, seed) >= power
 
-    upper = 1
+    lower, upper = 0, 1
     while not enough(upper):
-        upper *= 2
-        if upper > MOST_ITEMS:
+        if upper == MOST_ITEMS:
             return Outlook(False, None)
-    lower = upper // 2
+        lower, upper = upper, min(2 * upper, MOST_ITEMS)
     while upper - lower > max(1, upper // 100):  # closer than the simulations can tell would be idle
         middle = (lower + upper) // 2
         lower, upper = (lower, middle) if enough(middle) else (middle, upper)

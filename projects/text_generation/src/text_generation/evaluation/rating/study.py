@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from roadmap_shared.errors import UserError
-from text_generation.evaluation.rating.json_lines import json_lines, read_text
+from text_generation.json_lines import json_lines, read_text
 
 Style = Literal["prose", "code"]
 _STYLES = ("prose", "code")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from text_generation.evaluation.rating.study import Item
 from text_generation.evaluation.rating.votes import Choice, VoteBook
+from text_generation.terminal_text import harmless
 
 Say = Callable[[str], None]
 Ask = Callable[[str], str]
@@ -64,17 +65,11 @@ def _shown(book: VoteBook, item: Item, rater: str) -> str:
         [
             "",
             f"{_RULE} {number} of {total}",
-            printable(item.prompt),
-            *(f"{_RULE} A", printable(a) or "(empty)"),
-            *(f"{_RULE} B", printable(b) or "(empty)"),
+            harmless(item.prompt),
+            *(f"{_RULE} A", harmless(a) or "(empty)"),
+            *(f"{_RULE} B", harmless(b) or "(empty)"),
             _RULE,
-            printable(book.study.question),
+            harmless(book.study.question),
             _HELP,
         ]
     )
-
-
-def printable(text: str) -> str:
-    """The text with line breaks and tabs, and a sign for anything else that could steer the terminal: a model may
-    write escape sequences that clear the screen or hide a text."""
-    return "".join(sign if sign in "\n\t" or sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -3,20 +3,17 @@
 Several processes may append to one file. What one that was killed left half written spoils its own line alone.
 """
 
-import fcntl
-import json
 import math
-import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from roadmap_shared.errors import UserError
-from text_generation.evaluation.rating.json_lines import Reject, json_lines, read_text
 from text_generation.evaluation.rating.study import Item, Study
+from text_generation.json_lines import Reject, append_line, json_lines, read_text
 
 Winner = Literal["first", "second", "tie", "skip"]
 Choice = Literal["a", "b", "tie", "skip"]
@@ -106,18 +103,27 @@ def _vote(value: dict[str, Any]) -> Vote | str:
         return f"winner must be one of {', '.join(WINNERS)}"
     if not isinstance(value.get("swapped"), bool):
         return "swapped must be true or false"
-    seconds = value.get("seconds")
-    known = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
     return Vote(
         study=value["study"],
         item=value["item"],
         rater=value["rater"],
         winner=value["winner"],
         swapped=value["swapped"],
-        seconds=float(cast(float, seconds)) if known else None,
+        seconds=_seconds(value.get("seconds")),
         time=str(value.get("time", "")),
         replaces=value.get("replaces") is True,
     )
+
+
+def _seconds(value: Any) -> float | None:
+    """A duration; None for what is none, for the vote is good without it."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def rater_name(given: str) -> str:
@@ -200,32 +206,8 @@ class VoteBook:
         if (rater, item.item) in self._votes and not replaces:
             raise AlreadyVotedError(item.item)
         try:
-            append_line(self.path, json.dumps(asdict(vote), ensure_ascii=True))
+            append_line(self.path, asdict(vote))
         except OSError as error:
             raise UserError(f"{self.path}: the vote cannot be written ({error.strerror})") from error
         self._votes[rater, item.item] = vote
         return vote
-
-
-def append_line(path: Path, line: str) -> None:
-    """Append a line to a file that other processes may be appending to, and force it to the disk.
-
-    A last line without its end, as a process leaves it that was killed while writing, is ended first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-        end = file.seek(0, os.SEEK_END)
-        broken = False
-        if end:
-            file.seek(end - 1)
-            broken = file.read(1) != b"\n"
-        file.write(("\n" if broken else "").encode() + line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def told(rejects: Iterable[Reject]) -> list[str]:
-    """A line for each reject, at most ten."""
-    lines = [f"passed over: {reject}" for reject in rejects]
-    return lines if len(lines) <= 10 else [*lines[:9], f"passed over: {len(lines) - 9} more lines"]

@@ -1,0 +1,1 @@
+"""What `run` tries beside decoding: each study asks the run's model something and becomes sections of the report."""
