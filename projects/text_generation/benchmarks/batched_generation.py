@@ -23,6 +23,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, p
 
 from roadmap_shared.offline import python_reference
 from text_generation.backends.hf import HuggingFaceBackend
+from text_generation.backends.hf_loading import quiet_transformers
 from text_generation.config.decoding import DecodingConfig
 
 
@@ -44,7 +45,8 @@ def write_model(folder: Path) -> None:
     torch.manual_seed(1)
     # Twenty times the usual spread: the best token is then ahead of the second by more than rounding.
     network = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), initializer_range=0.4, **size))
-    network.save_pretrained(folder)
+    with quiet_transformers():
+        network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

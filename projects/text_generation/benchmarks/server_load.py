@@ -31,6 +31,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from roadmap_shared.metrics.latency import latency_summary
 from roadmap_shared.offline import python_reference
 from text_generation.backends.hf import HuggingFaceBackend
+from text_generation.backends.hf_loading import quiet_transformers
 from text_generation.config.backend import BackendConfig
 from text_generation.config.serving import ServingConfig
 from text_generation.serving.app import create_app
@@ -62,7 +63,8 @@ def random_model(folder: Path) -> None:
     config = GPT2Config(
         vocab_size=len(tokenizer), n_embd=256, n_layer=4, n_head=4, n_positions=512, bos_token_id=0, eos_token_id=0
     )
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    with quiet_transformers():
+        GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

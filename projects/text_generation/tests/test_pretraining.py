@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from roadmap_shared.config import RunConfig
 from roadmap_shared.errors import UserError
@@ -171,16 +172,28 @@ def test_the_validation_loss_is_the_mean_over_all_held_out_tokens(packing: Packi
     model = build_model(SHAPE, tokenizer, seed=1).eval()
     corpus = encoded_corpus(TEXTS[:1], TEXTS[30:], tokenizer)
     documents = [[*row, corpus.end] for row in corpus.validation]
-    assert all(SHAPE.context < 2 * len(row) < 2 * SHAPE.context + 4 for row in documents)  # one to a window
+    assert all(SHAPE.context < 2 * len(row) < 2 * SHAPE.context for row in documents)  # one to a window, and room
     stream = [token for row in documents for token in row]
     cut = [stream[start : start + SHAPE.context + 1] for start in range(0, len(stream) - 1, SHAPE.context)]
     total, n = 0.0, 0
-    for row in documents if packing == "documents" else cut:
+    held_out = pretraining.validation_windows(corpus, SHAPE.context, packing)
+    if packing == "documents":
+        # Best fit takes the longest first, and every other window begins with the end of a text.
+        longest_first = sorted(map(len, documents), reverse=True)
+        begins = [inputs[0] == corpus.end for inputs in held_out[0]]
+        assert begins == [bool(row % 2) for row in range(len(documents))]
+        assert [int((targets != IGNORED).sum()) for targets in held_out[1]] == [
+            length - 1 + begin for length, begin in zip(longest_first, begins, strict=True)
+        ]
+        cut = [
+            [*inputs[: int((targets != IGNORED).sum())].tolist(), corpus.end]
+            for inputs, targets in zip(*held_out, strict=True)
+        ]
+    for row in cut:
         ids = torch.tensor(row)
         with torch.no_grad():
             logits = model(ids[None, :-1]).logits[0]
         total, n = total + F.cross_entropy(logits, ids[1:], reduction="sum").item(), n + len(ids) - 1
-    held_out = pretraining.validation_windows(corpus, SHAPE.context, packing)
     assert validation_loss(model, *held_out, batch_size=3) == pytest.approx(total / n, rel=1e-6)
 
 
@@ -241,3 +254,24 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path):
     with pytest.raises(UserError) as raised:
         trained(tmp_path, replace(TRAINER, learning_rate=1e30, clip_norm=0))
     assert "training diverged. Lower --trainer.learning_rate" in str(raised.value)
+
+
+def test_position_embeddings_begin_as_waves_of_the_size_of_the_token_embeddings():
+    model = build_model(ModelConfig(n_layers=1, width=64, n_heads=2, context=128), tiny_tokenizer(), seed=1)
+    places, tokens = model.transformer.wpe.weight, model.transformer.wte.weight
+    assert places.pow(2).mean().sqrt().item() == pytest.approx(1 / 8, rel=1e-5)
+    assert tokens.pow(2).mean().sqrt().item() == pytest.approx(1 / 8, rel=0.02)
+    # "Seven tokens ago" is one linear map for all places: what takes the even ones back does so for the odd ones.
+    before, after = places[:-7].double(), places[7:].double()
+    shift = torch.linalg.lstsq(after[::2], before[::2], driver="gelsd").solution
+    torch.testing.assert_close(after[1::2] @ shift, before[1::2], rtol=0, atol=1e-3)
+
+
+def test_the_fused_activation_is_the_one_of_gpt_2():
+    model = build_model(SHAPE, tiny_tokenizer(), seed=1).eval()
+    config = GPT2Config(**{**model.config.to_dict(), "activation_function": "gelu_new"})
+    original = GPT2LMHeadModel(config).eval()
+    original.load_state_dict(model.state_dict())
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, original(ids).logits, rtol=1e-5, atol=1e-6)

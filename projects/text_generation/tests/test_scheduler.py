@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,9 +195,10 @@ def test_a_cancelled_row_leaves_within_a_step_and_the_others_go_on(model: Huggin
     assert scheduler._cache is None
 
 
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("decoding", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_a_failing_reader_and_broken_logits_end_one_row_alone(
-    model: HuggingFaceBackend, decoding: DecodingConfig, monkeypatch: pytest.MonkeyPatch
+    model: HuggingFaceBackend, decoding: DecodingConfig, poison: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(text: str) -> None:
         raise ZeroDivisionError
@@ -210,7 +212,7 @@ def test_a_failing_reader_and_broken_logits_end_one_row_alone(
     def poisoned(sequences: list[Row], cache: DynamicCache) -> torch.Tensor:
         logits = forward(sequences, cache).clone()
         if broken in sequences:
-            logits[sequences.index(broken)] = torch.nan
+            logits[sequences.index(broken)] = poison
         return logits
 
     monkeypatch.setattr(scheduler, "_forward", poisoned)
@@ -221,6 +223,18 @@ def test_a_failing_reader_and_broken_logits_end_one_row_alone(
     assert isinstance(ended.endings[0], ZeroDivisionError)
     assert str(unheard.endings[0]) == "the model's logits are not numbers"
     assert heard.answer.text == model.generate([PROMPTS[1]], decoding)[0].text
+
+
+def test_settings_that_make_logits_overflow_end_their_own_row(model: HuggingFaceBackend) -> None:
+    scheduler = Scheduler(model.network)
+    overflowing, ended = row_of(model, PROMPTS[0], replace(SAMPLED, repetition_penalty=1e-300))
+    good, heard = row_of(model, PROMPTS[1], SAMPLED)
+    for row in (good, overflowing):
+        scheduler.submit(row)
+    for _ in range(15):
+        scheduler.step()
+    assert str(ended.endings[0]) == "the model's logits are not numbers"
+    assert isinstance(heard.endings[0], Generation)
 
 
 def test_out_of_memory_ends_those_concerned_and_the_scheduler_goes_on(

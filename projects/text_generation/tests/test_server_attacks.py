@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import select
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -96,6 +98,7 @@ def with_field(**fields: Any) -> dict[str, Any]:
         (with_field(temperature=float("nan")), "'temperature' must be a finite number"),
         (with_field(temperature=float("inf")), "'temperature' must be a finite number"),
         (with_field(temperature=2.1), "'temperature' must be less than or equal to 2"),
+        (with_field(repetition_penalty=1e-300), "'repetition_penalty' must be greater than or equal to 0.01"),
         (with_field(top_p=-0.1), "'top_p' must be greater than or equal to 0"),
         (with_field(n=3), "3 answers are asked for; at most 2."),
         (with_field(n=0), "'n' must be greater than or equal to 1"),
@@ -118,7 +121,7 @@ def with_field(**fields: Any) -> dict[str, Any]:
          "this model takes at most 99 tokens of prompt and 100 of prompt and answer; you ask for 61 tokens of prompt "
          "and 50 of answer. Shorten the messages, or lower max_tokens."),
     ],
-    ids=range(35),
+    ids=range(36),
 )  # fmt: skip
 def test_requests_that_ask_for_what_there_is_not(url: str, body: dict[str, Any], message: str) -> None:
     assert refusal(post(url, body)) == (400, message)
@@ -201,6 +204,30 @@ def test_a_client_that_sends_its_body_too_slowly_is_sent_away(url: str) -> None:
         answer = b"".join(iter(lambda: raw.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"the body takes too long to arrive" in answer
+
+
+@pytest.mark.parametrize(("request_line", "status"), [("POST /v1/completions", 408), ("GET /healthz", 200)])
+def test_a_body_without_end_does_not_hold_its_connection(url: str, request_line: str, status: int) -> None:
+    """Each part is in time, and yet no body has more time than another. What nobody reads has none at all."""
+    host, port = url.removeprefix("http://").split(":")
+    lines = [
+        f"{request_line} HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        "Transfer-Encoding: chunked",
+    ]
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall("\r\n".join([*lines, "", ""]).encode())
+        for _ in range(400):
+            raw.sendall(b"1\r\n \r\n")
+            if select.select([raw], [], [], 0.05)[0]:
+                break
+        answer = b""
+        with suppress(ConnectionResetError):  # what is still under way when the server closes
+            while part := raw.recv(4096):
+                answer += part
+    assert answer.startswith(f"HTTP/1.1 {status}".encode())
+    assert b"\r\nconnection: close\r\n" in answer.lower()
 
 
 def test_a_client_that_takes_nothing_of_its_answer_is_let_go() -> None:

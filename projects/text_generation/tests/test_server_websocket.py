@@ -1,6 +1,7 @@
 """The WebSocket: a conversation, its trimming, its key, and what it refuses without ending."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +97,29 @@ def test_a_websocket_message_that_is_too_large_ends_it(url: str) -> None:
         assert closed.value.rcvd.code == 1009
 
 
+@pytest.fixture
+def server_log() -> Iterator[list[logging.LogRecord]]:
+    """What uvicorn logs."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_broken_utf8_ends_a_websocket_and_leaves_no_traceback(url: str, server_log: list[logging.LogRecord]) -> None:
+    with connect(ws(url)) as talk:
+        talk.recv(20)
+        talk.send(b"\xff", text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            talk.recv(20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1007
+    assert server_log == []
+
+
 def test_the_key_of_a_websocket(locked: str) -> None:
     with connect(ws(locked)) as talk:
         assert json.loads(talk.recv(20))["type"] == "key_needed"
@@ -112,10 +136,11 @@ def test_the_key_of_a_websocket(locked: str) -> None:
             assert closed.value.rcvd.code == 1008
 
 
-def test_a_page_of_another_origin_may_not_connect(url: str) -> None:
-    for origin in ("http://evil.example", "null", url.replace("127.0.0.1", "localhost")):
+def test_a_page_of_another_origin_may_not_connect(url: str, server_log: list[logging.LogRecord]) -> None:
+    for origin in ("http://evil.example", "null", "http://[", url.replace("127.0.0.1", "localhost")):
         with pytest.raises(InvalidStatus) as refused, connect(ws(url), origin=origin):  # type: ignore[arg-type]
             pass
         assert refused.value.response.status_code == 403
     with connect(ws(url), origin=url) as talk:  # type: ignore[arg-type]
         assert json.loads(talk.recv(20))["type"] == "ready"
+    assert server_log == []

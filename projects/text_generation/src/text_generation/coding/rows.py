@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roadmap_shared.errors import UserError
+from text_generation.json_lines import HALF_PAIR, BrokenJsonError, has_half_pair, numbered_lines, parsed
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json")
 
@@ -38,12 +39,13 @@ def read_rows(path: Path) -> Iterator[Row]:
     if path.name.endswith(".json"):
         yield from _entries(path, text)
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield _row(number, json.loads(line))
-            except (json.JSONDecodeError, RecursionError) as error:
-                yield Row(number, error=f"no JSON: {getattr(error, 'msg', 'nested too deeply')}")
+    for number, line in numbered_lines(text):
+        try:
+            value = parsed(line)
+        except BrokenJsonError as error:
+            yield Row(number, error=f"no JSON: {error.problem}")
+        else:
+            yield _row(number, value)
 
 
 def text_field(row: Row, name: str, *, optional: bool = False) -> str:
@@ -91,9 +93,9 @@ def _text(path: Path) -> str:
 
 def _entries(path: Path, text: str) -> Iterator[Row]:
     try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON: {error}") from None
+        content = parsed(text)
+    except BrokenJsonError as error:
+        raise UserError(f"{path}: no JSON: {error.__context__ if error.column else error}") from None
     entries = list(content.values()) if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise UserError(f"{path}: expected a list of problems, found a {type(content).__name__}")
@@ -102,6 +104,12 @@ def _entries(path: Path, text: str) -> Iterator[Row]:
 
 
 def _row(number: int, value: Any) -> Row:
+    if has_half_pair(value):
+        return Row(number, error=f"holds {HALF_PAIR}")
     if isinstance(value, dict):
         return Row(number, value)
-    return Row(number, error=f"a JSON object is expected, not {json.dumps(value)[:40]}")
+    try:
+        shown = json.dumps(value)[:40]
+    except RecursionError:
+        shown = "lists in lists"
+    return Row(number, error=f"a JSON object is expected, not {shown}")

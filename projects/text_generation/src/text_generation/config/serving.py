@@ -57,7 +57,8 @@ class ServingConfig:
     """Seconds that a client may take to send its request, or to take the next part of its answer."""
 
     requests_per_minute: int = 0
-    """Requests of one client address in a minute at most; status 429 beyond. 0: any number."""
+    """Requests and chats of one client address in a minute at most, wrong keys included; status 429
+    beyond. 0: any number."""
 
     grace_seconds: int = 5
     """Seconds that answers under way have to end after Ctrl-C."""

@@ -13,6 +13,7 @@ from typing import Any
 from roadmap_shared.errors import UserError, did_you_mean, one_line
 from text_generation.corpora.splitting import text_group
 from text_generation.corpora.types import Document, Reject
+from text_generation.json_lines import BrokenJsonError, numbered_lines, parsed
 
 TEXT_SUFFIXES = (".txt", ".md", ".py")
 TABLE_SUFFIXES = (".jsonl", ".json", ".parquet")
@@ -165,29 +166,30 @@ def _json_rows(text: str, path: Path, whole: bool) -> Iterator[tuple[int, dict[s
     """Rows of JSON lines, or of a file that is one array of objects, numbered from 1."""
     if whole and text.lstrip().startswith("["):
         try:
-            records = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            records = parsed(text)
+        except BrokenJsonError as error:
             raise UserError(f"{path}: is no sound JSON ({_json_problem(error)}): mend it or write it again") from error
         for number, record in enumerate(records, start=1):
             yield number, record if isinstance(record, dict) else "no JSON object"
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, _json_row(line)
+    for number, line in numbered_lines(text):
+        yield number, _json_row(line)
 
 
 def _json_row(line: str) -> dict[str, Any] | str:
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        record = parsed(line)
+    except BrokenJsonError as error:
         return f"no JSON ({_json_problem(error)})"
     return record if isinstance(record, dict) else "no JSON object"
 
 
-def _json_problem(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg.lower()} at column {error.colno}" + (f" of line {error.lineno}" if error.lineno > 1 else "")
-    return "nested too deeply"
+def _json_problem(error: BrokenJsonError) -> str:
+    column = "" if error.column is None else f" at column {error.column}"
+    # What `parsed` reads is a line as a rule; the parser's own error knows of which.
+    cause = error.__context__
+    line = f" of line {cause.lineno}" if isinstance(cause, json.JSONDecodeError) and cause.lineno > 1 else ""
+    return f"{error.problem.lower() if column else error.problem}{column}{line}"
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,7 +9,7 @@ Any client of OpenAI's API talks to it:
 
 From the inside out: `scheduler` steps all answers of a local model in one batch and `kv_rows` moves their rows;
 `engine` puts that, or a thread for each answer, behind one protocol; `service` and `admission` queue, limit and cancel;
-`openai_api`, `websocket` and `chat.html` speak to clients; `guard` refuses what must not get that far.
+`openai_api`, `websocket` and `chat.html` speak to clients; `guard` and `rate` refuse what must not get that far.
 
 Not covered: TLS, several keys, and clients that open a connection and send nothing. Put a reverse proxy before it on a
 public address. One process serves one model.

@@ -32,12 +32,12 @@ def create_app(engine: Engine, config: ServingConfig, key: str | None = None) ->
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        engine.close()
+        service.close()
 
     # FastAPI's documentation pages fetch their scripts from another host.
     app = FastAPI(title="Text generation", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(Guard, config=config, key=key, metrics=service.metrics)
+    app.add_middleware(Guard, config=config, key=key, metrics=service.metrics, rate=service.rate)
     errors.install(app)
     app.include_router(openai_api.router(service))
     app.include_router(websocket.router(service, key))

@@ -1,17 +1,28 @@
 """`text-generation serve`: load a model, listen, serve until Ctrl-C."""
 
+import logging
 import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roadmap_shared.errors import UserError, one_line
 from roadmap_shared.sockets import listen
 from text_generation.config.serving import ServingConfig
 from text_generation.serving.engine import BatchEngine, Engine, ThreadEngine
 
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
 NEEDED = ("fastapi", "prometheus_client", "uvicorn", "websockets")
 _MOST_KEY_BYTES = 4096
+_CLIENTS_FAULTS = (
+    "Invalid UTF-8 sequence received from client.",
+    "ASGI callable returned without completing handshake.",
+    "ASGI callable returned without completing response.",
+)
 
 
 def run(config: ServingConfig) -> None:
@@ -24,7 +35,6 @@ def run(config: ServingConfig) -> None:
     check_packages()
     key = read_key(config)
     check_exposure(config, key)
-    import uvicorn
 
     # Before the model is loaded: a port that is taken is known in no time.
     with listen(config.host, config.port) as listener:
@@ -32,18 +42,7 @@ def run(config: ServingConfig) -> None:
 
         from text_generation.serving.app import create_app
 
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(engine, config, key),
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                ws="websockets-sansio",
-                ws_max_size=config.max_body_bytes,
-                limit_concurrency=config.max_connections,
-                timeout_graceful_shutdown=config.grace_seconds,
-            )
-        )
+        server = server_of(create_app(engine, config, key), config, listener)
         needs_key = "an API key is needed" if key else "no API key"
         place = address(config.host, listener)
         print(f"{engine.name} at {place} (API: {place}/v1, {needs_key}; Ctrl-C stops it)", flush=True)
@@ -51,6 +50,41 @@ def run(config: ServingConfig) -> None:
             server.run(sockets=[listener])
         except KeyboardInterrupt:  # how uvicorn ends once it has shut down
             print("stopped")
+
+
+def server_of(app: "FastAPI", config: ServingConfig, listener: socket.socket) -> "uvicorn.Server":
+    """The server for an app, to be run with this listener.
+
+    Where the system allows it, a connection whose client takes nothing for `--stall_seconds` is dropped by the kernel:
+    uvicorn closes a connection only when the client has taken what was written.
+    """
+    import uvicorn
+
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(min(config.stall_seconds, 86_400) * 1000))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=config.max_body_bytes,
+            limit_concurrency=config.max_connections,
+            timeout_graceful_shutdown=config.grace_seconds,
+        )
+    )
+    logging.getLogger("uvicorn.error").addFilter(is_servers_fault)
+    return server
+
+
+def is_servers_fault(record: logging.LogRecord) -> bool:
+    """Whether a log record of uvicorn's tells of more than a client's mistake, with which it could fill the log.
+
+    Broken UTF-8 in a WebSocket has a traceback; a WebSocket that `guard` refuses and a response that it gives up, since
+    the client does not take it, have a line each.
+    """
+    return not record.getMessage().startswith(_CLIENTS_FAULTS)
 
 
 def check_packages() -> None:

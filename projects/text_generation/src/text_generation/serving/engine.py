@@ -6,6 +6,7 @@ other back end a thread that draws from its `stream`.
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ Cancel = Callable[[], None]
 """Stops an answer before its next token. Safe to call from any thread, twice, and after the end."""
 
 _JOIN_SECONDS = 2.0
+"""That `close` waits for all threads together."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Engine(Protocol):
         on_text: Callable[[str], None],
         on_end: Callable[[Ending], None],
     ) -> Cancel:
-        """Start an answer and return at once.
+        """Start an answer and return at once. Where it cannot be started, that is raised and `on_end` is not called.
 
         `on_text` gets its pieces in order, `on_end` is called once and last, also after a cancellation; both from
         another thread.
@@ -123,16 +125,21 @@ class ThreadEngine:
 
         thread = threading.Thread(target=work, name="answer", daemon=True)
         self._jobs[thread] = cancelled
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            del self._jobs[thread]
+            raise
         return cancelled.set
 
     def close(self) -> None:
         jobs = dict(self._jobs)
         for cancelled in jobs.values():
             cancelled.set()
+        deadline = time.monotonic() + _JOIN_SECONDS
         for thread in jobs:
             # A thread that waits for a server cannot be interrupted; it ends with the process.
-            thread.join(_JOIN_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _answer(
         self,

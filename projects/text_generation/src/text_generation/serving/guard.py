@@ -2,26 +2,27 @@
 
 import asyncio
 import hmac
-import time
-from collections import Counter
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text_generation.config.serving import ServingConfig
-from text_generation.serving.errors import ApiError, busy
+from text_generation.serving.errors import ApiError
 from text_generation.serving.metrics import ServerMetrics
+from text_generation.serving.rate import RateLimit, client_of
 
 OPEN_PATHS = ("/", "/healthz", "/ws/chat")
 """Need no key: the page holds no data, and the WebSocket asks for the key itself, since a browser sends none."""
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_MINUTE = 60.0
+UNCOUNTED_PATHS = ("/", "/healthz")
+"""Are left out of the rate limit. `/metrics` is not: it would tell a right key from a wrong one without limit."""
 
 
-class Stalled(Exception):
-    """The client takes too long to take what it is sent."""
+class Stalled(TimeoutError):
+    """The client takes too long to take what it is sent. An OSError, which Starlette's WebSocket takes for the client's
+    leaving."""
 
 
 class Guard:
@@ -30,16 +31,19 @@ class Guard:
     - 403: the server listens to this machine alone, and the Host header names another: a web page whose name was
       pointed at 127.0.0.1 (DNS rebinding) would have that one.
     - 403: a WebSocket from a page of another origin.
+    - 503: a WebSocket beyond the most connections; uvicorn counts HTTP requests alone.
+    - 429: too many requests of one address in this minute, where there is such a limit. Wrong keys count.
     - 401: no key, or a wrong one. Compared in constant time.
-    - 429: too many requests of one address in this minute, where there is such a limit.
     - 413: a body that is too large, by its declared length or as it arrives.
-    - 408: a body that takes too long to arrive. A response that takes too long to be taken ends the connection.
+    - 408: a body that takes too long to arrive. A response that takes too long to be taken ends the connection, and so
+      does one that is sent before all of the body was read: the rest may have no end.
     """
 
-    def __init__(self, app: ASGIApp, *, config: ServingConfig, key: str | None, metrics: ServerMetrics) -> None:
-        self._app, self._config, self._key, self._metrics = app, config, key, metrics
-        self._minute = 0.0
-        self._requests: Counter[str] = Counter()
+    def __init__(
+        self, app: ASGIApp, *, config: ServingConfig, key: str | None, metrics: ServerMetrics, rate: RateLimit
+    ) -> None:
+        self._app, self._config, self._key, self._metrics, self._rate = app, config, key, metrics, rate
+        self._sockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,12 +57,20 @@ class Guard:
             await error.response()(scope, receive, self._counted(scope, send))
             return
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._converse(scope, receive, send)
             return
+        body = _Body(receive, Headers(scope=scope), self._config)
         try:
-            await self._app(scope, self._bounded(receive), self._in_time(self._counted(scope, send)))
+            await self._app(scope, body.receive, self._in_time(body.closing(self._counted(scope, send))))
         except Stalled:
             return
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._sockets += 1
+        try:
+            await self._app(scope, receive, self._in_time(send))
+        finally:
+            self._sockets -= 1
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -67,50 +79,19 @@ class Guard:
             raise ApiError(403, "this server answers to the names of this machine alone", code="wrong_host")
         if scope["type"] == "websocket":
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != host:
+            if origin is not None and _place(origin) != host:
                 raise ApiError(403, "a page of another origin may not connect", code="wrong_origin")
+            if self._sockets >= self._config.max_connections:
+                message = "too many connections: try again later"
+                raise ApiError(503, message, kind="server_error", code="too_many_connections")
+        if scope["path"] not in UNCOUNTED_PATHS:
+            self._rate.count(client_of(scope))
         if scope["path"] not in OPEN_PATHS and not is_key(_bearer(headers), self._key):
             message = "wrong or missing API key: send it as Authorization: Bearer KEY"
             raise ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
-        self._count_request(scope)
         declared = headers.get("content-length", "0")
-        if declared.isdigit() and int(declared[:20]) > self._config.max_body_bytes:
-            raise self._too_large()
-
-    def _count_request(self, scope: Scope) -> None:
-        if not self._config.requests_per_minute or scope["path"] in ("/", "/healthz", "/metrics"):
-            return
-        if (now := time.monotonic()) - self._minute >= _MINUTE:
-            self._minute = now
-            self._requests.clear()
-        client = scope["client"][0] if scope.get("client") else ""
-        self._requests[client] += 1
-        if self._requests[client] > self._config.requests_per_minute:
-            wait = int(self._minute + _MINUTE - now) + 1
-            raise busy(f"more than {self._config.requests_per_minute} requests in a minute", wait)
-
-    def _bounded(self, receive: Receive) -> Receive:
-        """Limit the body's size and the time that it takes to arrive."""
-        received = 0
-        complete = False
-
-        async def bounded() -> Message:
-            nonlocal received, complete
-            if complete:  # what comes after the body is the client's leaving, which may take as long as it likes
-                return await receive()
-            try:
-                async with asyncio.timeout(self._config.stall_seconds):
-                    message = await receive()
-            except TimeoutError:
-                message = "the body takes too long to arrive"
-                raise ApiError(408, message, code="timeout", headers={"connection": "close"}) from None
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > self._config.max_body_bytes:
-                raise self._too_large()
-            return message
-
-        return bounded
+        if declared.isdecimal() and int(declared[:20]) > self._config.max_body_bytes:
+            raise _too_large(self._config)
 
     def _in_time(self, send: Send) -> Send:
         async def in_time(message: Message) -> None:
@@ -132,9 +113,49 @@ class Guard:
 
         return counted
 
-    def _too_large(self) -> ApiError:
-        message = f"the body has more than {self._config.max_body_bytes:,} bytes: send less at a time"
-        return ApiError(413, message, code="body_too_large", headers={"connection": "close"})
+
+class _Body:
+    """A request's body: its size and the time that it takes to arrive are limited."""
+
+    def __init__(self, receive: Receive, headers: Headers, config: ServingConfig) -> None:
+        self._receive, self._config = receive, config
+        self._deadline = asyncio.get_running_loop().time() + config.stall_seconds
+        self._received = 0
+        self._complete = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+
+    async def receive(self) -> Message:
+        """The next part.
+
+        Raises:
+            ApiError: 408, the body takes too long; 413, it is too large.
+        """
+        if self._complete:  # what comes after the body is the client's leaving, which may take as long as it likes
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "the body takes too long to arrive", code="timeout") from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._config.max_body_bytes:
+            raise _too_large(self._config)
+        self._complete = not message.get("more_body", False)
+        return message
+
+    def closing(self, send: Send) -> Send:
+        """Let a response that is sent before the body's end be the connection's last."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not self._complete:
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+            await send(message)
+
+        return closing
+
+
+def _too_large(config: ServingConfig) -> ApiError:
+    message = f"the body has more than {config.max_body_bytes:,} bytes: send less at a time"
+    return ApiError(413, message, code="body_too_large")
 
 
 def is_key(given: str | None, key: str | None) -> bool:
@@ -147,6 +168,14 @@ def is_key(given: str | None, key: str | None) -> bool:
 def _bearer(headers: Headers) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it is broken."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -241,6 +241,8 @@ class Scheduler:
         for group in _by_settings(sequences):
             rows = [sequences[row] for row in group]
             logits = shaped_logits(raw[group], [sequence.tokens for sequence in rows], rows[0].shaping)
+            broken[group] |= ~logits.amax(dim=-1).isfinite()  # settings can make them overflow
+            logits = logits.masked_fill(broken[group][:, None], 0)
             if rows[0].shaping.strategy == "greedy":
                 tokens = logits.argmax(dim=-1)
             else:

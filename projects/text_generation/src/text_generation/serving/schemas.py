@@ -110,7 +110,7 @@ class GenerationRequest(Strict):
     # Beyond OpenAI's, as in vLLM: the client sends them as extra_body.
     top_k: int | None = Field(None, ge=1)
     min_p: float | None = Field(None, ge=0, lt=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=100)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=100)
 
     # Without effect.
     user: str | None = None

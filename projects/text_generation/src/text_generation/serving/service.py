@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,7 @@ from text_generation.serving.admission import Admission, QueueFull
 from text_generation.serving.engine import Cancel, Encoded, Ending, Engine
 from text_generation.serving.errors import ApiError, busy, from_ending
 from text_generation.serving.metrics import ServerMetrics
+from text_generation.serving.rate import RateLimit
 from text_generation.serving.schemas import GenerationRequest
 
 RETRY_SECONDS = 2
@@ -39,7 +41,14 @@ class Service:
         self.admission = Admission(engine.slots, config.max_waiting)
         self.metrics = ServerMetrics(lambda: self.admission.active, lambda: self.admission.waiting)
         self.started = int(time.time())
-        self._one_encoder = asyncio.Lock()
+        self.rate = RateLimit(config.requests_per_minute)
+        # One thread, and no lock around any thread: a client that leaves gives its lock up while its thread goes on.
+        self._encoder = ThreadPoolExecutor(1, "encoder")
+
+    def close(self) -> None:
+        """Cancel all answers and end the threads."""
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+        self.engine.close()
 
     @property
     def max_prompt(self) -> int:
@@ -52,11 +61,10 @@ class Service:
         Raises:
             ApiError: 400, the prompt is empty or is none that the model's chat template takes.
         """
-        async with self._one_encoder:
-            try:
-                return await asyncio.to_thread(self.engine.encode, prompt)
-            except UserError as error:
-                raise ApiError(400, one_line(error)) from error
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._encoder, self.engine.encode, prompt)
+        except UserError as error:
+            raise ApiError(400, one_line(error)) from error
 
     async def jobs(self, request: GenerationRequest, prompts: Sequence[Prompt], param: str, default: int) -> list[Job]:
         """The answers that a request asks for: n for each prompt, in order.

@@ -72,7 +72,8 @@ class StreamWindows:
 class DocumentWindows:
     """Windows that hold whole documents, each with `end` behind it; what is left of a window is padding.
 
-    An epoch visits every window once. Which documents share a window is drawn once.
+    Every other window with room for it begins with `end`, as a document behind another does, and the others with the
+    document itself, as a prompt does. An epoch visits every window once. Which documents share a window is drawn once.
     """
 
     def __init__(self, documents: Iterable[Sequence[int]], context: int, end: int, seed: int) -> None:
@@ -88,6 +89,8 @@ class DocumentWindows:
         self.targets = torch.full((len(bins), context), IGNORED)  # (N, T)
         for row, members in enumerate(bins):
             tokens = torch.tensor([token for member in members for token in pieces[member]])
+            if row % 2 and len(tokens) <= context:
+                tokens = torch.cat([torch.tensor([end]), tokens])
             self.inputs[row, : len(tokens) - 1] = tokens[:-1]
             self.targets[row, : len(tokens) - 1] = tokens[1:]
         self.order_of_epoch = lru_cache(maxsize=2)(self._draw_order)

@@ -123,6 +123,8 @@ def _slots(
     kind, helper = rng.choice(theme.kinds), rng.choice(theme.helpers)
     return {
         **_PRONOUNS[HEROES[fields.hero]],
+        # As often by name: a story that names its hero more often teaches sooner that the header's name is meant.
+        "she": (HEROES[fields.hero], fields.hero),
         **vars(quest),
         **vars(trouble),
         "name": fields.hero,
