@@ -50,7 +50,7 @@ TINY: dict[tuple[str, ...], str] = {
     ): "--data.stories 60 --data.min_function_characters 200 --data.max_function_characters 260 "
     "--tokenizer.vocabulary 600 --model.n_layers 1 --model.width 16 --model.n_heads 2 --trainer.steps 2 "
     "--evaluation.documents 4 --evaluation.stories 2 --evaluation.prompts 2 --evaluation.samples 2 "
-    "--evaluation.max_new_tokens 4",
+    "--evaluation.max_new_tokens 4 --evaluation.studies templates json --evaluation.cases 2",
 }
 """(package, *arguments) → what is appended to make it end in seconds, so that it is run for real. The
 settings of other commands, which need a file, a network, a GPU or minutes, are parsed."""
