@@ -33,6 +33,7 @@ def test_there_are_enough_of_each_kind():
     by_tag = Counter(tag for text in TEXTS for tag in text.tags)
     assert set(by_tag) == set(TAGS)
     assert min(by_tag.values()) >= 150
+    assert by_tag["plain"] >= 500
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -2,8 +2,8 @@
 
 Each text has one of three labels for the attitude of its writer to the thing written about: `negative`, `positive`, or
 `neutral`, which is no attitude or a mixed one that neither side wins. Ironic texts carry the intended meaning. Tags
-name what makes a text hard (`TAGS`). Labels were given by the author and checked by a second reading without them;
-texts on which the two differed were left out.
+name what a text is like, most of them what makes it hard (`TAGS`). Labels were given by the author and checked by a
+second reading without them; texts on which the two differed were left out.
 
 The split is part of the files: it was drawn once, by thought, before any model was trained, so that paraphrases and
 minimal pairs of one thought stay on one side.
@@ -23,6 +23,7 @@ Domain = Literal["films", "products", "tweets"]
 LABELS: tuple[Label, ...] = ("negative", "neutral", "positive")
 DOMAINS: tuple[Domain, ...] = ("films", "products", "tweets")
 TAGS = {
+    "plain": "said in so many words, or a mere fact; nothing turns it round",
     "negation": "a negator turns the polarity round, or all hangs on it",
     "contrast": "two sides, of which one wins",
     "mixed": "two sides, of which none wins",

@@ -41,7 +41,8 @@ def run_studies(bench: Bench) -> list[Finished]:
     """Those that the config names. One that fails on this model, corpus or system is told, and the others go on: what
     was measured before is not lost."""
     finished: list[Finished] = []
-    for name in progress([name for name in STUDIES if name in bench.sizes.studies], "studies", "study"):
+    chosen: list[StudyName] = [name for name in STUDIES if name in bench.sizes.studies]
+    for name in progress(chosen, "studies", "study"):
         started = time.perf_counter()
         try:
             study, why_not = STUDIES[name](bench), ""
