@@ -24,7 +24,7 @@ from text_generation.config.training import ModelConfig, TrainerConfig
 from text_generation.tokenizer import train_tokenizer
 from text_generation.training import pretraining
 from text_generation.training.model import build_model
-from text_generation.training.optimization import build_optimizers, learning_rate_factor
+from text_generation.training.optimization import build_optimizers, learning_rate_factor, set_learning_rate
 from text_generation.training.packing import IGNORED, DocumentWindows, Packing, StreamWindows, best_fit, pack, pieces_of
 from text_generation.training.pretraining import encoded_corpus, pretrain, validation_loss
 
@@ -160,10 +160,17 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest():
     }
     by_adamw = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
     assert by_adamw == set(names.values()) - by_muon
-    undecayed = {names[id(p)] for group in adamw.param_groups if not group["weight_decay"] for p in group["params"]}
-    assert undecayed == {name for name in by_adamw if name.endswith("bias") or "ln_" in name}
+    # Embeddings are not decayed, and learn at a share of the rate.
+    assert {group["weight_decay"] for group in adamw.param_groups} == {0.0}
+    set_learning_rate([adamw, muon], 0.01)
+    assert {group["lr"] for group in adamw.param_groups} == {0.01 * TRAINER.embedding_share}
+    assert {group["lr"] for group in muon.param_groups} == {0.01}
     (alone,) = build_optimizers(model, replace(TRAINER, optimizer="adamw"))
     assert sum(len(group["params"]) for group in alone.param_groups) == len(names)
+    decayed = {names[id(p)] for group in alone.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == by_muon
+    set_learning_rate([alone], 0.01)
+    assert {group["lr"] for group in alone.param_groups} == {0.01}
 
 
 @pytest.mark.parametrize("packing", ["stream", "documents"])

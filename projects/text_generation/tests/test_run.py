@@ -16,6 +16,8 @@ TINY = [
     *("--evaluation.max_new_tokens", "6", "--evaluation.cases", "2", "--evaluation.votes", "2"),
     *("--evaluation.problems", "2", "--evaluation.conversations", "8", "--evaluation.pairs", "4"),
 ]
+FEW = ["--evaluation.studies", "json"]
+"""Settings of runs that are not about the studies; all of them are held once, in `finished`."""
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,21 @@ def test_the_summary_has_the_headline_with_its_interval_and_baselines(finished: 
     assert 0 < summary["baseline_xz_function"] < 8
     assert 0 <= summary["hero_obeyed"] <= 1
     assert summary["greedy_tokens_per_second"] > 0
+    # A mask leaves nothing invalid, whatever the model knows; a JSON object may be cut by the limit of tokens.
+    assert summary["json_valid_of_ended_constrained"] in (1.0, None)
+    assert 0 <= summary["right_by_vote"] <= 1
+    assert summary["function_zero_shot_better_by_nats_per_byte"] >= 0
+    assert 0 <= summary["requests_obeyed_dpo"] <= 1
+    assert 0 <= summary["baseline_assistant_all"] <= 1
 
 
 def test_the_report_shows_every_part(finished: Path):
     page = (latest(finished) / "report.html").read_text()
     for title in ("What it knows", "How it was trained", "Does it do what it is asked?", "What decoding makes of it"):
+        assert title in page
+    for title in ("Which prompt is best?", "Do samples that vote know more?", "Structured output: JSON Schema",
+                  "Structured output: Python functions", "Creative writing assistant",
+                  "Teaching it to do what it is asked in plain words", "What the studies took"):  # fmt: skip
         assert title in page
     stories = [json.loads(line) for line in (latest(finished) / "stories.jsonl").read_text().splitlines()]
     assert len(stories) == 2
@@ -59,7 +71,7 @@ def test_the_report_shows_every_part(finished: Path):
 
 def test_a_second_run_trains_nothing_and_finds_the_same(finished: Path, capsys: pytest.CaptureFixture[str]):
     first = summary_of(finished)
-    assert main(["run", "--run.root", str(finished), *TINY, "--evaluation.max_new_tokens", "5"]) == 0
+    assert main(["run", "--run.root", str(finished), *TINY, *FEW, "--evaluation.max_new_tokens", "5"]) == 0
     assert "using the model that was trained earlier with these settings" in capsys.readouterr().out
     assert not (latest(finished) / "checkpoints").exists()
     again = summary_of(finished)
@@ -70,12 +82,12 @@ def test_a_second_run_trains_nothing_and_finds_the_same(finished: Path, capsys: 
 def test_another_setting_of_the_training_trains_again(finished: Path, tmp_path: Path):
     kept = finished / "text_generation" / "models"
     before = set(kept.iterdir())
-    assert main(["run", "--run.root", str(finished), *TINY, "--trainer.steps", "2"]) == 0
+    assert main(["run", "--run.root", str(finished), *TINY, *FEW, "--trainer.steps", "2"]) == 0
     (new,) = set(kept.iterdir()) - before
     assert (latest(finished) / "checkpoints").exists()
     # The model that was kept can be named, and is then used as it is.
     named = ["--model.name", str(new), "--run.root", str(tmp_path)]
-    assert main(["run", *TINY, *named]) == 0
+    assert main(["run", *TINY, *FEW, *named]) == 0
     assert summary_of(tmp_path)["bits_per_byte"] == summary_of(finished)["bits_per_byte"]
 
 

@@ -64,8 +64,11 @@ class TrainerConfig:
     """Peak learning rate. Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM
     training"), so that one rate serves both."""
 
+    embedding_share: float = 0.2
+    """With muon, the share of the learning rate at which AdamW trains embeddings, gains and biases."""
+
     weight_decay: float = 0.1
-    """Share of each weight matrix removed per step and unit of learning rate."""
+    """Share of each weight matrix of the blocks removed per step and unit of learning rate."""
 
     warmup_steps: int = 30
     """Steps over which the learning rate rises to its peak."""
@@ -103,8 +106,9 @@ class TrainerConfig:
                 f"--trainer.batch_size {self.batch_size} is not a multiple of "
                 f"--trainer.accumulation_steps {self.accumulation_steps}"
             )
-        if not self.learning_rate > 0:
-            raise ValueError(f"--trainer.learning_rate {self.learning_rate} must be above 0")
+        for name in ("learning_rate", "embedding_share"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--trainer.{name} {getattr(self, name)} must be above 0")
         for name in ("weight_decay", "clip_norm", "warmup_steps"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--trainer.{name} {getattr(self, name)} must be at least 0")

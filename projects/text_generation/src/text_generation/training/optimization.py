@@ -12,19 +12,22 @@ def build_optimizers(model: nn.Module, config: TrainerConfig) -> list[torch.opti
     """AdamW alone, or PyTorch's Muon for the matrices inside the blocks and AdamW for the rest.
 
     Muon replaces a matrix's momentum by the nearest orthogonal one (Jordan et al. 2024). Embeddings map one-hot
-    vectors, for which "every direction alike" is the wrong geometry, and stay with AdamW. Weight decay applies to
-    matrices, not to gains and biases.
+    vectors, for which "every direction alike" is the wrong geometry, and stay with AdamW. Weight decay applies to the
+    matrices of the blocks alone: rare tokens would lose what tells them apart, the fifty names of the stories first.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    blocks = [p for name, p in named if config.optimizer == "muon" and p.ndim == 2 and ".h." in name]
+    blocks = [p for name, p in named if config.optimizer == "muon" and is_matrix(name, p)]
     chosen = {id(p) for p in blocks}
-    rest = [p for _, p in named if id(p) not in chosen]
+    share = config.embedding_share if blocks else 1.0
+    decayed, plain = (
+        [p for name, p in named if id(p) not in chosen and is_matrix(name, p) == kind] for kind in (True, False)
+    )
     groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": config.weight_decay, "share": share},
+        {"params": plain, "weight_decay": 0.0, "share": share},
     ]
     adamw = torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.learning_rate, betas=(0.9, 0.95), fused=True
+        [group for group in groups if group["params"]], lr=config.learning_rate, betas=(0.9, 0.99), fused=True
     )
     optimizers: list[torch.optim.Optimizer] = [adamw]
     if blocks:
@@ -33,6 +36,11 @@ def build_optimizers(model: nn.Module, config: TrainerConfig) -> list[torch.opti
         )
         optimizers.append(muon)
     return optimizers
+
+
+def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether it is a weight matrix inside a block, and no embedding, gain or bias."""
+    return parameter.ndim == 2 and ".h." in name
 
 
 def learning_rate_factor(step: int, config: TrainerConfig) -> float:
@@ -44,7 +52,7 @@ def learning_rate_factor(step: int, config: TrainerConfig) -> float:
 
 
 def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """The same rate for every group."""
+    """The rate, or a group's share of it."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
