@@ -63,8 +63,8 @@ def code_section(samples: list[JudgedSample], scores: Scores) -> Section:
         blocks.append(
             Callout(
                 "No sample passes. Solving problems takes models of hundreds of millions of parameters and more (Chen "
-                "et al. 2021, table 1: 0.8 % at 12 million, 13 % at 300 million): give one by `--model.name`, or a "
-                "server by `text-generation pass-at-k --backend.kind openai`."
+                "et al. 2021, table 1: pass@1 of 2 % with 12 million, 13 % with 300 million): give one by "
+                "`--model.name`, or a server by `text-generation pass-at-k --backend.kind openai`."
             )
         )
     intro = (

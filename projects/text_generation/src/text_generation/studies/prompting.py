@@ -54,7 +54,8 @@ def templates(bench: Bench) -> Study:
         raise NotApplicableError(f"the prompts do not fit into a context of {bench.backend.context_window} tokens")
     result = compare_templates(bench.backend, compared, fitting, GREEDY, selections=selections, seed=bench.run.seed)
     remark = f"{len(cases)} cases, of which the first {len(fitting)} that fit into the context under every template."
-    return Study([replace(ab_section(result, remark), title="Which prompt is best?")], ab_summary(result))
+    blocks = [Text(remark), *ab_section(result).blocks]
+    return Study([Section("Which prompt is best?", blocks)], ab_summary(result))
 
 
 def one_shot(template: Template) -> Template:
