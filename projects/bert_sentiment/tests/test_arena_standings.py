@@ -96,11 +96,11 @@ def test_a_standing_by_hand(tmp_path):
     assert summarise(wide, "lora", 1e-2, finals, tuned, targets).edge is None
 
 
-def test_each_method_tries_three_rates_about_a_factor_of_three_apart():
+def test_each_method_tries_three_rates_wide_apart():
     for method in METHOD_NAMES:
         low, middle, high = RatesConfig().of(method)
-        assert 2.5 <= middle / low <= 3.5, method
-        assert 2.5 <= high / middle <= 3.5, method
+        assert 2 <= middle / low <= 10, method
+        assert 2 <= high / middle <= 10, method
 
 
 def test_a_rate_at_an_end_of_its_grid_is_named():

@@ -23,6 +23,9 @@ from text_generation.training.sft_model import ChatModel, chat_model, load_start
 from text_generation.training.sft_trainer import Workplace
 
 Result = TypeVar("Result")
+KNOWS_HOW = 0.5
+"""Share of the stories below headers from which on the report says that the model can do what is asked."""
+
 FINETUNING = TuningConfig(batch_size=16, learning_rate=1e-3, schedule="cosine", warmup_share=0.1)
 ALIGNMENT = TuningConfig(batch_size=16, learning_rate=1e-4, schedule="linear", warmup_share=0.1)
 
@@ -71,9 +74,8 @@ class Demonstration:
         headers = ""
         if self.headers is not None:
             rate = self.headers.rate("obeyed").estimate
-            headers = (
-                f" Asked by header, the model before obeys all four fields in {rate:.0%} of its stories: it knows how, "
-                "and only does not understand the request."
+            headers = f" Asked by header, the model before obeys all four fields in {rate:.0%} of its stories" + (
+                ": it knows how, and only does not understand the request." if rate >= KNOWS_HOW else "."
             )
         return (
             f"The model has seen headers of fields, but no conversation.{headers} Fine-tuning (SFT) shows it "
