@@ -18,7 +18,6 @@ from roadmap_shared.config import RunConfig, load_config
 from roadmap_shared.errors import UserError
 from text_generation.backends.types import Message
 from text_generation.config.commands import GenerationConfig
-from text_generation.config.data import TokenizerConfig
 from text_generation.config.finetuning import (
     AdapterConfig,
     ChatDataConfig,
@@ -26,10 +25,8 @@ from text_generation.config.finetuning import (
     StartConfig,
     TuningConfig,
 )
-from text_generation.config.training import ModelConfig
-from text_generation.tokenizer import ASSISTANT, END_OF_TURN, SYSTEM, USER, train_tokenizer
+from text_generation.tokenizer import ASSISTANT, END_OF_TURN, SYSTEM, USER
 from text_generation.training.chat_data import Conversation
-from text_generation.training.model import build_model
 from text_generation.training.sft import (
     IGNORED,
     QuietSFTTrainer,
@@ -41,8 +38,6 @@ from text_generation.training.sft import (
 )
 from text_generation.training.sft_command import run_finetune
 from text_generation.training.sft_model import (
-    ChatModel,
-    chat_model,
     tuning_warnings,
 )
 from text_generation.training.sft_trainer import (
@@ -52,31 +47,12 @@ from text_generation.training.sft_trainer import (
     training_settings,
 )
 
-TEXTS = [f"{hero} went to the {place} and found a {thing}." for hero in ("Mira", "Otto", "Ines", "Tom")
-         for place in ("sea", "wood", "hill") for thing in ("shell", "key", "song")]  # fmt: skip
+from .tiny_chat_models import CONFIG, TEXTS, logits, tiny, weights
+
 CHATS = [
     Conversation((Message("user", f"{number}. {text[:11]}"), Message("assistant", text)), f"chats:{number}")
     for number, text in enumerate(TEXTS[:10], start=1)
 ]
-CONFIG = TuningConfig(
-    steps=2, batch_size=4, learning_rate=1e-2, warmup_share=0.0, checkpoint_every=2, device="cpu", threads=1
-)
-LORA = AdapterConfig(method="lora", rank=2, alpha=8.0)
-
-
-def tiny(seed: int = 3, context: int = 48) -> ChatModel:
-    tokenizer = train_tokenizer(TEXTS, TokenizerConfig(vocabulary=320), context=context)
-    shape = ModelConfig(n_layers=2, width=32, n_heads=2, context=context)
-    return chat_model(build_model(shape, tokenizer, seed), tokenizer, "tiny")
-
-
-def weights(model: ChatModel) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-
-
-def logits(network: Any, ids: list[int], **more: Any) -> torch.Tensor:
-    with torch.inference_mode():
-        return network.eval()(input_ids=torch.tensor([ids]), **more).logits[0]
 
 
 def test_the_labels_are_the_answers_and_their_ends_by_hand():

@@ -15,7 +15,7 @@ from roadmap_shared.errors import UserError
 from text_generation.backends.hf_loading import load_causal_lm
 from text_generation.backends.types import Message
 from text_generation.config.data import TokenizerConfig
-from text_generation.config.finetuning import AdapterConfig, StartConfig, TuningConfig
+from text_generation.config.finetuning import AdapterConfig, StartConfig
 from text_generation.config.training import ModelConfig
 from text_generation.tokenizer import END_OF_TEXT, END_OF_TURN, train_tokenizer
 from text_generation.training.chat_data import Conversation
@@ -34,31 +34,12 @@ from text_generation.training.sft_model import (
 )
 from text_generation.training.sft_trainer import Workplace
 
-TEXTS = [f"{hero} went to the {place} and found a {thing}." for hero in ("Mira", "Otto", "Ines", "Tom")
-         for place in ("sea", "wood", "hill") for thing in ("shell", "key", "song")]  # fmt: skip
+from .tiny_chat_models import CONFIG, LORA, TEXTS, logits, tiny, weights
+
 CHATS = [
     Conversation((Message("user", text[:11]), Message("assistant", text)), f"chats:{number}")
     for number, text in enumerate(TEXTS[:10], start=1)
 ]
-CONFIG = TuningConfig(
-    steps=2, batch_size=4, learning_rate=1e-2, warmup_share=0.0, checkpoint_every=2, device="cpu", threads=1
-)
-LORA = AdapterConfig(method="lora", rank=2, alpha=8.0)
-
-
-def tiny(seed: int = 3, context: int = 48) -> ChatModel:
-    tokenizer = train_tokenizer(TEXTS, TokenizerConfig(vocabulary=320), context=context)
-    shape = ModelConfig(n_layers=2, width=32, n_heads=2, context=context)
-    return chat_model(build_model(shape, tokenizer, seed), tokenizer, "tiny")
-
-
-def weights(model: ChatModel) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-
-
-def logits(network: Any, ids: list[int], **more: Any) -> torch.Tensor:
-    with torch.inference_mode():
-        return network.eval()(input_ids=torch.tensor([ids]), **more).logits[0]
 
 
 def test_an_adapter_saved_loaded_and_merged_is_the_same(tmp_path: Path):

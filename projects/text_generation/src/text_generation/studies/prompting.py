@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from roadmap_shared.report import Callout, Section, Text
 from text_generation.backends.types import Prompt
 from text_generation.config.decoding import GREEDY, DecodingConfig
 from text_generation.corpora.story_checker import closing_markers
 from text_generation.evaluation.obedience import STORY_TOKENS
-from text_generation.prompting.ab_test import Selection, compare_templates
+from text_generation.prompting.ab_test import Selection, compare_templates, prompt_for
 from text_generation.prompting.answers import after_marker
 from text_generation.prompting.cases import SENTIMENT_CASES, Case, read_cases
 from text_generation.prompting.examples import SimilarExamples
@@ -49,7 +50,8 @@ def templates(bench: Bench) -> Study:
     else:
         compared = [library.get(name) for name in SENTIMENT_TEMPLATES]
         cases = read_cases(SENTIMENT_CASES)[0]
-    fitting = [case for case in cases if fits(bench, case, compared, selections)][: bench.sizes.cases]
+    # The first that fit, without a look at the others: choosing a similar example searches all training functions.
+    fitting = list(islice((case for case in cases if fits(bench, case, compared, selections)), bench.sizes.cases))
     if len(fitting) < 2:
         raise NotApplicableError(f"the prompts do not fit into a context of {bench.backend.context_window} tokens")
     result = compare_templates(bench.backend, compared, fitting, GREEDY, selections=selections, seed=bench.run.seed)
@@ -82,9 +84,7 @@ def without_indentation(body: str) -> str:
 def fits(bench: Bench, case: Case, compared: Sequence[Template], selections: dict[str, Selection]) -> bool:
     """Whether every template leaves room for the reference."""
     for template in compared:
-        select = selections.get(template.name)
-        values = {name: case.variables[name] for name in template.variables}
-        prompt = template.render(values, select(case) if select else None)
+        prompt = prompt_for(template, case, selections.get(template.name))
         assert isinstance(prompt, str)
         if bench.backend.count_tokens(prompt + template.answer_prefix + case.reference) >= bench.backend.context_window:
             return False

@@ -24,6 +24,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from roadmap_shared.errors import UserError
+from text_generation.backends.hf_loading import find_device
 from text_generation.config.finetuning import AdapterConfig, TuningConfig
 from text_generation.corpora.types import Reject
 from text_generation.training.chat_data import Conversation, rejected_line
@@ -189,7 +190,7 @@ def put_on_device(model: ChatModel, config: TuningConfig, adapter: AdapterConfig
     if adapter.method == "qlora":
         return
     network: Any = model.network
-    network.to("cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu")
+    network.to(find_device(config.device))
     if adapter.method == "lora" and config.precision == "bf16":
         network.to(torch.bfloat16)
 

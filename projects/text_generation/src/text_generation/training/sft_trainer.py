@@ -24,6 +24,7 @@ from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.progress import Progress, progress
 from roadmap_shared.ranks import is_main_process
 from roadmap_shared.runs import Run
+from text_generation.backends.hf_loading import find_device
 from text_generation.config.finetuning import TuningConfig
 from text_generation.training.sft_model import tuning_warnings
 
@@ -97,7 +98,7 @@ def output_folder(place: Workplace) -> Iterator[str]:
 
 def training_settings(config: TuningConfig, place: Workplace, folder: str) -> dict[str, Any]:
     """The arguments that TRL's configs have in common."""
-    cuda = config.device == "auto" and torch.cuda.is_available()
+    cuda = find_device(config.device).type == "cuda"
     if config.precision == "bf16" and not cuda:
         raise UserError("--trainer.precision bf16 is for a GPU: give fp32 here")
     return {
