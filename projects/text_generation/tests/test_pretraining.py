@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 
 from roadmap_shared.config import RunConfig
 from roadmap_shared.errors import UserError
@@ -66,12 +67,13 @@ def test_an_epoch_visits_every_window_once(n: int, context: int, seed: int):
 
 def test_a_batch_is_a_function_of_seed_and_step():
     windows = StreamWindows(np.arange(100), 8, seed=1)
-    inputs, targets = windows.batch(3, 4)
-    assert inputs.shape == targets.shape == (4, 8)
+    inputs, targets, positions = windows.batch(3, 4)
+    assert inputs.shape == targets.shape == positions.shape == (4, 8)
     assert torch.equal(inputs + 1, targets)
+    assert positions.tolist() == [list(range(8))] * 4
     windows.batch(9, 4)
-    assert torch.equal(windows.batch(3, 4)[0], inputs)
-    assert not torch.equal(StreamWindows(np.arange(100), 8, seed=2).batch(3, 4)[0], inputs)
+    assert torch.equal(windows.batch(3, 4).inputs, inputs)
+    assert not torch.equal(StreamWindows(np.arange(100), 8, seed=2).batch(3, 4).inputs, inputs)
 
 
 def test_a_stream_without_a_window_is_refused(tmp_path: Path):
@@ -110,31 +112,47 @@ def test_a_long_document_is_cut_so_that_every_token_is_predicted_once():
 
 
 @given(st.lists(st.lists(st.integers(1, 9), max_size=20), max_size=12).filter(any), st.integers(2, 8))
-def test_document_windows_predict_every_token_once_after_what_stands_before_it(rows: list[list[int]], context: int):
+def test_document_windows_hold_each_document_once_and_count_its_positions_from_0(rows: list[list[int]], context: int):
     windows = DocumentWindows(rows, context, end=0, seed=5)
-    predicted = sorted(windows.targets[windows.targets != IGNORED].tolist())
-    inside = sorted(token for row in rows for token in [*row, 0][1:])
-    # Where one document follows another in a window, its first token is predicted as well.
-    firsts = len(predicted) - len(inside)
-    assert 0 <= firsts <= len(rows)
-    known = [*inside, *[[*row, 0][0] for row in rows]]
-    assert not set(predicted) - set(known)
-    for inputs, targets in zip(windows.inputs.tolist(), windows.targets.tolist(), strict=True):
+    found: list[tuple[int, ...]] = []
+    for inputs, targets, positions in zip(*(tensor.tolist() for tensor in windows.all), strict=True):
         n = sum(target != IGNORED for target in targets)
         assert targets[n:] == [IGNORED] * (context - n)
-        assert inputs[1:n] == targets[: n - 1]
+        starts = [place for place in range(n) if positions[place] == 0]
+        for start, stop in pairwise([*starts, n]):
+            assert positions[start:stop] == list(range(stop - start))
+            assert inputs[start + 1 : stop] == targets[start : stop - 1]
+            found.append((*inputs[start:stop], targets[stop - 1]))
+        assert positions[n:] == list(range(context - n))
+    # Each with its end behind it, and every fourth with one before it: a start from nothing is learned as well.
+    whole = [[*row, 0] if number % 4 < 3 else [0, *row, 0] for number, row in enumerate(rows)]
+    assert sorted(found) == sorted(tuple(piece) for row in whole for piece in pieces_of(row, context + 1))
     order = windows.order_of_epoch(0)
     assert sorted(order.tolist()) == list(range(windows.per_epoch))
 
 
 def test_a_document_that_fits_is_never_cut():
-    rows = [[1] * 5, [2] * 3, [3] * 3, [4] * 7]
+    rows = [[1] * 5, [2] * 3, [3] * 3, [4] * 8]
     windows = DocumentWindows(rows, context=9, end=0, seed=1)
-    texts = {tuple(inputs) for inputs in windows.inputs.tolist()}
-    # 6 + 4 tokens fill the ten places of a window (nine inputs and the last target), and so do 8 and none.
+    # The fourth has an end before it: 9 places. The others take 5, 3 and 3, of which 5 + 3 go into one window.
     assert windows.per_epoch == 3
-    assert {row[0] for row in texts} == {1, 4, 3} or {row[0] for row in texts} == {1, 4, 2}
-    assert windows.filled == pytest.approx((9 + 7 + 3) / 27)
+    assert {frozenset(inputs) - {0} for inputs in windows.all.inputs.tolist()} in (
+        {frozenset({4}), frozenset({1, 2}), frozenset({3})},
+        {frozenset({4}), frozenset({1, 3}), frozenset({2})},
+    )
+    assert windows.filled == pytest.approx((9 + 5 + 3 + 3) / 27)
+
+
+def test_documents_in_one_window_do_not_see_each_other():
+    documents = [[5, 6, 7], [8, 9, 10, 11]]
+    model = build_model(SHAPE, tiny_tokenizer(), seed=1).eval()
+    (inputs,), _, (positions,) = DocumentWindows(documents, context=16, end=0, seed=1).all
+    with torch.no_grad():
+        together = model(input_ids=inputs[None], position_ids=positions[None], use_cache=False).logits[0]
+        for document in documents:
+            start = inputs.tolist().index(document[0])
+            alone = model(torch.tensor([document])).logits[0]
+            torch.testing.assert_close(together[start : start + len(document)], alone)
 
 
 def test_the_rate_rises_stays_and_falls():
@@ -178,30 +196,22 @@ def test_the_validation_loss_is_the_mean_over_all_held_out_tokens(packing: Packi
     tokenizer = tiny_tokenizer()
     model = build_model(SHAPE, tokenizer, seed=1).eval()
     corpus = encoded_corpus(TEXTS[:1], TEXTS[30:], tokenizer)
-    documents = [[*row, corpus.end] for row in corpus.validation]
-    assert all(SHAPE.context < 2 * len(row) < 2 * SHAPE.context for row in documents)  # one to a window, and room
-    stream = [token for row in documents for token in row]
-    cut = [stream[start : start + SHAPE.context + 1] for start in range(0, len(stream) - 1, SHAPE.context)]
-    total, n = 0.0, 0
     held_out = pretraining.validation_windows(corpus, SHAPE.context, packing)
     if packing == "documents":
-        # Best fit takes the longest first, and every other window begins with the end of a text.
-        longest_first = sorted(map(len, documents), reverse=True)
-        begins = [inputs[0] == corpus.end for inputs in held_out[0]]
-        assert begins == [bool(row % 2) for row in range(len(documents))]
-        assert [int((targets != IGNORED).sum()) for targets in held_out[1]] == [
-            length - 1 + begin for length, begin in zip(longest_first, begins, strict=True)
+        documents = [
+            [*[corpus.end] * (number % 4 == 3), *row, corpus.end] for number, row in enumerate(corpus.validation)
         ]
-        cut = [
-            [*inputs[: int((targets != IGNORED).sum())].tolist(), corpus.end]
-            for inputs, targets in zip(*held_out, strict=True)
-        ]
+        cut = [piece for row in documents for piece in pieces_of(row, SHAPE.context + 1)]
+    else:
+        stream = [token for row in corpus.validation for token in [*row, corpus.end]]
+        cut = [stream[start : start + SHAPE.context + 1] for start in range(0, len(stream) - 1, SHAPE.context)]
+    total, n = 0.0, 0
     for row in cut:
         ids = torch.tensor(row)
         with torch.no_grad():
             logits = model(ids[None, :-1]).logits[0]
         total, n = total + F.cross_entropy(logits, ids[1:], reduction="sum").item(), n + len(ids) - 1
-    assert validation_loss(model, *held_out, batch_size=3) == pytest.approx(total / n, rel=1e-6)
+    assert validation_loss(model, held_out, batch_size=3) == pytest.approx(total / n, rel=1e-6)
 
 
 def test_training_learns_and_is_repeatable(tmp_path: Path):
@@ -217,13 +227,14 @@ def test_training_learns_and_is_repeatable(tmp_path: Path):
 def test_parts_of_a_batch_add_up_to_the_whole():
     model = build_model(SHAPE, tiny_tokenizer(), seed=3)
     loss_of = pretraining.NextTokenLoss(model, "fp32")
-    inputs, targets = StreamWindows(np.arange(300) % 300, SHAPE.context, seed=1).batch(0, 8)
-    gradients = []
+    batch = StreamWindows(np.arange(300) % 300, SHAPE.context, seed=1).batch(0, 8)
+    gradients, losses = [], []
     for n_parts in (1, 4):
         model.zero_grad()
-        loss = pretraining.accumulate_gradients(loss_of, inputs, targets, n_parts)
+        loss = pretraining.accumulate_gradients(loss_of, batch, n_parts)
         gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-        assert loss == pytest.approx(math.log(320), abs=0.5)
+        losses.append(loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert len(gradients[0]) == len(list(model.parameters()))
     for whole, summed in zip(*gradients, strict=True):
         torch.testing.assert_close(summed, whole, rtol=1e-4, atol=1e-7)
@@ -272,6 +283,21 @@ def test_position_embeddings_begin_as_waves_of_the_size_of_the_token_embeddings(
     before, after = places[:-7].double(), places[7:].double()
     shift = torch.linalg.lstsq(after[::2], before[::2], driver="gelsd").solution
     torch.testing.assert_close(after[1::2] @ shift, before[1::2], rtol=0, atol=1e-3)
+
+
+def test_attention_begins_as_copying():
+    model = build_model(replace(SHAPE, n_layers=2), tiny_tokenizer(), seed=1)
+    width, head = SHAPE.width, SHAPE.width // SHAPE.n_heads
+    layers = [module for module in model.modules() if isinstance(module, GPT2Attention)]
+    for layer in layers:
+        values, output = layer.c_attn.weight[:, 2 * width :], layer.c_proj.weight
+        # All heads together hand on what they read, COPYING / sqrt(2 x 2) = 4 times; each of them its own part of it.
+        torch.testing.assert_close(values @ output, 4 * torch.eye(width), rtol=0, atol=1e-5)
+        for start in range(0, width, head):
+            one = values[:, start : start + head] @ output[start : start + head]
+            expected = torch.tensor([0.0] * (width - head) + [4.0] * head)
+            torch.testing.assert_close(torch.linalg.eigvalsh(one), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(layers[0].c_proj.weight, layers[1].c_proj.weight)
 
 
 def test_the_fused_activation_is_the_one_of_gpt_2():

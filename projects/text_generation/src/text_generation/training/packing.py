@@ -1,16 +1,16 @@
 """Documents as windows of a fixed number of tokens, in two ways.
 
-- `StreamWindows`: all documents in one stream, cut anywhere. No position is spent on padding, and most documents are
-  cut (Brown et al. 2020, appendix B).
-- `DocumentWindows`: best-fit packing (Ding et al. 2024, "Fewer Truncations Improve Language Modeling"). A document that
-  fits into a window is never cut, and each window begins with the beginning of one. A story's header is then always in
-  sight, and at the place where a prompt has it.
+- `StreamWindows`: all documents in one stream, cut anywhere. No position is spent on padding, most documents are cut,
+  and each token attends to the documents before its own as well (Brown et al. 2020, appendix B).
+- `DocumentWindows`: best-fit packing (Ding et al. 2024, "Fewer Truncations Improve Language Modeling"), of documents
+  that do not see each other (Llama 3, Grattafiori et al. 2024, section 3.2). A document that fits into a window is
+  never cut, and its positions count from 0 wherever it lies: a story's header is where a prompt has it.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,11 +22,37 @@ IGNORED = -100
 """Target of a position that the loss leaves out, as PyTorch's cross-entropy has it."""
 
 
+class Batch(NamedTuple):
+    """Rows of tokens to predict from, (B, T) int64 each."""
+
+    inputs: Tensor
+    """Token ids."""
+
+    targets: Tensor
+    """The tokens that follow them, or `IGNORED`."""
+
+    positions: Tensor
+    """Of each token in its document. Where they do not rise by one, another document begins: transformers' causal mask
+    then hides what is before it."""
+
+    def rows(self, index: Tensor | slice) -> "Batch":
+        """Some of the rows."""
+        return Batch(*(tensor[index] for tensor in self))
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on `device`."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+    def parts(self, n_parts: int) -> list["Batch"]:
+        """The rows in `n_parts` parts, or in as many as there are rows."""
+        return [Batch(*tensors) for tensors in zip(*(tensor.chunk(n_parts) for tensor in self), strict=True)]
+
+
 class Windows(Protocol):
     """Training windows in an order that depends on a seed and the step alone."""
 
-    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
-        """(B, T) inputs and (B, T) targets, the tokens that follow them or `IGNORED`, of a step counted from 0."""
+    def batch(self, step: int, batch_size: int) -> Batch:
+        """The rows of a step, counted from 0."""
         ...
 
 
@@ -55,12 +81,12 @@ class StreamWindows:
         """Windows in one pass; what remains at the ends is less than one window."""
         return (len(self.tokens) - 1) // self.context - 1
 
-    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, batch_size: int) -> Batch:
         """See `Windows`; no target is ignored."""
         places = [divmod(place, self.per_epoch) for place in range(step * batch_size, (step + 1) * batch_size)]
         starts = torch.tensor([self.starts_of_epoch(epoch)[position] for epoch, position in places])
         rows = self.tokens[starts[:, None] + torch.arange(self.context + 1)]  # (B, T + 1)
-        return rows[:, :-1], rows[:, 1:]
+        return Batch(rows[:, :-1], rows[:, 1:], torch.arange(self.context).expand(batch_size, -1))
 
     def _draw_starts(self, epoch: int) -> np.ndarray:
         """Where each window of the epoch begins, (per_epoch,)."""
@@ -72,44 +98,48 @@ class StreamWindows:
 class DocumentWindows:
     """Windows that hold whole documents, each with `end` behind it; what is left of a window is padding.
 
-    Every other window with room for it begins with `end`, as a document behind another does, and the others with the
-    document itself, as a prompt does. An epoch visits every window once. Which documents share a window is drawn once.
+    Every fourth document begins with `end` too, which stands for the start of a text where nothing is given; the others
+    begin with their first token, as a prompt does. An epoch visits every window once. Which documents share a window is
+    drawn once.
     """
 
     def __init__(self, documents: Iterable[Sequence[int]], context: int, end: int, seed: int) -> None:
         """Raises ValueError if there is nothing to predict."""
-        pieces = [piece for document in documents for piece in pieces_of([*document, end], context + 1)]
+        whole = [[*[end] * (number % 4 == 3), *document, end] for number, document in enumerate(documents)]
+        pieces = [piece for document in whole for piece in pieces_of(document, context + 1)]
         order = np.random.default_rng(seed).permutation(len(pieces))
-        pieces = [pieces[index] for index in order]
-        bins = best_fit([len(piece) for piece in pieces], context + 1)
+        pieces = [torch.tensor(pieces[index]) for index in order]
+        bins = best_fit([len(piece) - 1 for piece in pieces], context)
         if not bins:
             raise ValueError("there is no token to predict")
         self.seed = seed
-        self.inputs = torch.full((len(bins), context), end)  # (N, T)
-        self.targets = torch.full((len(bins), context), IGNORED)  # (N, T)
+        shape = (len(bins), context)
+        self.all = Batch(torch.full(shape, end), torch.full(shape, IGNORED), torch.zeros(shape, dtype=torch.int64))
         for row, members in enumerate(bins):
-            tokens = torch.tensor([token for member in members for token in pieces[member]])
-            if row % 2 and len(tokens) <= context:
-                tokens = torch.cat([torch.tensor([end]), tokens])
-            self.inputs[row, : len(tokens) - 1] = tokens[:-1]
-            self.targets[row, : len(tokens) - 1] = tokens[1:]
+            start = 0
+            for piece in (pieces[member] for member in members):
+                stop = start + len(piece) - 1
+                self.all.inputs[row, start:stop], self.all.targets[row, start:stop] = piece[:-1], piece[1:]
+                self.all.positions[row, start:stop] = torch.arange(stop - start)
+                start = stop
+            self.all.positions[row, start:] = torch.arange(context - start)
         self.order_of_epoch = lru_cache(maxsize=2)(self._draw_order)
 
     @property
     def per_epoch(self) -> int:
         """Windows in one pass."""
-        return len(self.inputs)
+        return len(self.all.inputs)
 
     @property
     def filled(self) -> float:
         """Share of the positions that are no padding."""
-        return float((self.targets != IGNORED).float().mean())
+        return float((self.all.targets != IGNORED).float().mean())
 
-    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, batch_size: int) -> Batch:
         """See `Windows`."""
         places = [divmod(place, self.per_epoch) for place in range(step * batch_size, (step + 1) * batch_size)]
         rows = torch.tensor([self.order_of_epoch(epoch)[position] for epoch, position in places])
-        return self.inputs[rows], self.targets[rows]
+        return self.all.rows(rows)
 
     def _draw_order(self, epoch: int) -> np.ndarray:
         """The windows in the order of the epoch, (per_epoch,)."""

@@ -23,7 +23,7 @@ from text_generation.backends.hf_loading import find_device
 from text_generation.config.training import TrainerConfig
 from text_generation.training.checkpoints import newest_training_state, save_training_state
 from text_generation.training.optimization import build_optimizers, learning_rate_factor, set_learning_rate
-from text_generation.training.packing import IGNORED, DocumentWindows, Packing, StreamWindows, Windows, pack
+from text_generation.training.packing import IGNORED, Batch, DocumentWindows, Packing, StreamWindows, Windows, pack
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class NextTokenLoss(nn.Module):
         super().__init__()
         self.model, self.precision = model, precision
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of (B, T) targets after (B, T) inputs; `IGNORED` ones are left out."""
+    def forward(self, inputs: Tensor, targets: Tensor, positions: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of a `Batch`, (B, T) each; `IGNORED` targets are left out."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(input_ids=inputs, use_cache=False).logits  # (B, T, V)
+            logits = self.model(input_ids=inputs, position_ids=positions, use_cache=False).logits  # (B, T, V)
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
@@ -87,17 +87,17 @@ def pretrain(model: PreTrainedModel, corpus: EncodedCorpus, config: TrainerConfi
             rate = config.learning_rate * learning_rate_factor(step, config)
             set_learning_rate(optimizers, rate)
             torch.manual_seed(int(np.random.SeedSequence([run.seed, step]).generate_state(1)[0]))  # dropout
-            inputs, targets = (tensor.to(device) for tensor in windows.batch(step, config.batch_size))
-            loss = accumulate_gradients(compiled, inputs, targets, config.accumulation_steps)
+            batch = windows.batch(step, config.batch_size).to(device)
+            loss = accumulate_gradients(compiled, batch, config.accumulation_steps)
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf).item()
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             metrics = {"loss": loss, "lr": rate, "grad_norm": norm}
-            metrics["tokens_per_second"] = inputs.numel() / (time.perf_counter() - started)
+            metrics["tokens_per_second"] = batch.inputs.numel() / (time.perf_counter() - started)
             done = step + 1
             if done % config.evaluate_every == 0 or done == config.steps:
-                metrics["val_loss"] = validation_loss(model, *held_out, config.batch_size)
+                metrics["val_loss"] = validation_loss(model, held_out, config.batch_size)
             run.log(done, **metrics)
             bar.postfix(loss=loss)
             check_finite(loss, done)
@@ -125,32 +125,32 @@ def training_windows(corpus: EncodedCorpus, context: int, packing: Packing, seed
         raise UserError(f"the training texts: {error}. Give more text, or a smaller --model.context") from None
 
 
-def validation_windows(corpus: EncodedCorpus, context: int, packing: Packing) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, (N, T) each, packed as in training; a stream is cut into disjoint windows."""
+def validation_windows(corpus: EncodedCorpus, context: int, packing: Packing) -> Batch:
+    """All held-out windows, packed as in training; a stream is cut into disjoint windows."""
     if packing == "documents":
-        windows = DocumentWindows(corpus.validation, context, corpus.end, seed=0)
-        return windows.inputs, windows.targets
+        return DocumentWindows(corpus.validation, context, corpus.end, seed=0).all
     stream = pack(corpus.validation, corpus.end)
     n_windows = -(-(len(stream) - 1) // context)
     inputs, targets = torch.full((2, n_windows * context), IGNORED)
     inputs[: len(stream) - 1], targets[: len(stream) - 1] = torch.from_numpy(stream[:-1]), torch.from_numpy(stream[1:])
-    return inputs.masked_fill(inputs == IGNORED, corpus.end).view(-1, context), targets.view(-1, context)
+    inputs = inputs.masked_fill(inputs == IGNORED, corpus.end)
+    return Batch(inputs.view(-1, context), targets.view(-1, context), torch.arange(context).expand(n_windows, -1))
 
 
-def accumulate_gradients(loss_of: Callable[..., Tensor], inputs: Tensor, targets: Tensor, n_parts: int) -> float:
+def accumulate_gradients(loss_of: Callable[..., Tensor], batch: Batch, n_parts: int) -> float:
     """Gradients of the mean loss over the batch's targets, left in the parameters; returns that loss."""
     total = 0.0
-    n_targets = (targets != IGNORED).sum()
-    for part, expected in zip(inputs.chunk(n_parts), targets.chunk(n_parts), strict=True):
-        loss = loss_of(part, expected) * ((expected != IGNORED).sum() / n_targets)
+    n_targets = (batch.targets != IGNORED).sum()
+    for part in batch.parts(n_parts):
+        loss = loss_of(*part) * ((part.targets != IGNORED).sum() / n_targets)
         loss.backward()
         total += loss.detach().item()
     return total
 
 
 @torch.inference_mode()
-def validation_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor, batch_size: int) -> float:
-    """Mean cross-entropy in nats a token over the (N, T) targets.
+def validation_loss(model: PreTrainedModel, windows: Batch, batch_size: int) -> float:
+    """Mean cross-entropy in nats a token over the targets of all windows.
 
     The curve of a training; the perplexity calculator slides its window and gives a lower, comparable figure.
     """
@@ -158,13 +158,13 @@ def validation_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor, bat
     model.eval()
     total = 0.0
     try:
-        for rows, expected in zip(inputs.split(batch_size), targets.split(batch_size), strict=True):
-            logits = model(input_ids=rows.to(model.device), use_cache=False).logits
-            expected = expected.to(model.device)
-            total += F.cross_entropy(logits.flatten(0, 1).float(), expected.flatten(), reduction="sum").item()
+        for part in windows.parts(-(-len(windows.inputs) // batch_size)):
+            inputs, targets, positions = part.to(model.device)
+            logits = model(input_ids=inputs, position_ids=positions, use_cache=False).logits
+            total += F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum").item()
     finally:
         model.train(was_training)
-    return total / int((targets != IGNORED).sum())
+    return total / int((windows.targets != IGNORED).sum())
 
 
 def check_finite(loss: float, step: int) -> None:
