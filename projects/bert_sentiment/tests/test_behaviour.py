@@ -16,8 +16,8 @@ from bert_sentiment.evaluation.behaviour import (
     mft_fails,
     run_behaviour,
 )
-from bert_sentiment.evaluation.intervals import wilson_interval
 from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import wilson_interval
 from roadmap_shared.offline.sentiment import all_sentiment_texts
 
 THREE = ("negative", "neutral", "positive")

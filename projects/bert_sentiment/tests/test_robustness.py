@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_sentiment.evaluation import robustness as module
-from bert_sentiment.evaluation.intervals import wilson_interval
 from bert_sentiment.evaluation.robustness import NEIGHBOURS, PERTURBATIONS, perturb, robustness
+from roadmap_shared.metrics import wilson_interval
 
 PROTECTED = ["https://shop.example/a-b?c=Good", "www.film.example", "@GoodFilm", "<br />", "&amp;"]
 PLAIN = [

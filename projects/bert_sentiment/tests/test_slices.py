@@ -2,48 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from bert_sentiment.data.types import Example
-from bert_sentiment.evaluation.intervals import wilson_interval
 from bert_sentiment.evaluation.slices import SMALLEST, accuracy_by_slice, length_quartiles
+from roadmap_shared.metrics import wilson_interval
 
 LABELS = ("negative", "positive")
-
-
-@given(st.integers(1, 500), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_wilson_interval_is_that_of_scipy(n: int, data: st.DataObject, confidence: float) -> None:
-    successes = data.draw(st.integers(0, n))
-    interval = wilson_interval(successes, n, confidence)
-    expected = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    assert interval.estimate == successes / n
-    np.testing.assert_allclose((interval.low, interval.high), (expected.low, expected.high), rtol=1e-9, atol=1e-12)
-    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
-
-
-def test_wilson_interval_by_hand() -> None:
-    # 5 of 10 at z = 1.959964: centre 1/2, half width z sqrt(1/40 + z²/400) / (1 + z²/10).
-    interval = wilson_interval(5, 10)
-    assert (interval.low, interval.high) == pytest.approx((0.236593, 0.763407), abs=1e-6)
-    # No failure among 20: z² / (20 + z²).
-    assert wilson_interval(0, 20).high == pytest.approx(0.161125, abs=1e-6)
-    assert wilson_interval(0, 20).low == 0.0
-    assert wilson_interval(20, 20).high == 1.0
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "confidence", "message"),
-    [
-        (0, 0, 0.95, "expected 0 <= successes <= n and n >= 1, got 0 of 0"),
-        (4, 3, 0.95, "expected 0 <= successes <= n and n >= 1, got 4 of 3"),
-        (-1, 3, 0.95, "expected 0 <= successes <= n and n >= 1, got -1 of 3"),
-        (1, 3, 1.0, "confidence must lie between 0 and 1, got 1.0"),
-    ],
-)
-def test_wilson_interval_rejects(successes: int, n: int, confidence: float, message: str) -> None:
-    with pytest.raises(ValueError) as error:
-        wilson_interval(successes, n, confidence)
-    assert str(error.value) == message
 
 
 def examples() -> list[Example]:

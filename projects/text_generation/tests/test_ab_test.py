@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import bootstrap_interval, wilson_interval
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import BackendError, Generation, Prompt
 from text_generation.config.decoding import GREEDY, SAMPLING
-from text_generation.prompting.ab_test import choose_by_likelihood, compare_templates, prompt_for
+from text_generation.prompting.ab_test import choose_by_likelihood, compare_templates, prompt_for, score_interval
 from text_generation.prompting.answers import contains, exact_match
 from text_generation.prompting.call_log import LoggedBackend
 from text_generation.prompting.cases import SENTIMENT_CASES, Case, read_cases, rejected_in_words, split_cases
@@ -57,7 +58,8 @@ def test_scores_by_hand() -> None:
     expected = np.mean([(1 + n / 10) / 2 - (2 + n / 10) for n in range(30)])
     assert by_nats.difference.difference == pytest.approx(expected)
     assert by_nats.verdict == "b better"
-    assert by_nats.b_better.estimate == 1
+    assert by_nats.b_better == wilson_interval(30, 30)
+    assert result.scores[0].mean("score") == wilson_interval(10, 30)
 
 
 def test_the_interval_against_brute_force() -> None:
@@ -74,6 +76,15 @@ def test_the_interval_against_brute_force() -> None:
         f"b better than a in {100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}] of 30 "
         "cases by score: b better"
     )
+
+
+def test_intervals_of_scores() -> None:
+    # Nought of 30: up to z² / (30 + z²) with z² = 3.841459.
+    nought = score_interval([0.0] * 30)
+    assert (nought.estimate, nought.low, nought.high) == (0.0, 0.0, pytest.approx(0.113513, abs=1e-6))
+    assert score_interval([0.0, 1.0, 1.0]) == wilson_interval(2, 3)
+    for others in ([0.0, 0.5, 1.0], [-2.0, 0.0, 1.0], [0.0, 1.0, 2.0]):
+        assert score_interval(others, seed=5) == bootstrap_interval(others, seed=5)
 
 
 def test_equal_templates_cannot_be_told_apart() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roadmap_shared.config import RunConfig
 from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import bootstrap_interval, wilson_interval
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Message, Prompt
 from text_generation.code_generator import CodeGenerator, findings_text, syntax_valid_rate
@@ -227,6 +228,8 @@ def test_problems_are_judged_and_an_interrupted_run_goes_on(tmp_path: Path) -> N
     scores = score(samples, [1, 2, 3])
     assert {k: interval.estimate for k, interval in scores.pass_at.items()} == pytest.approx({1: 1 / 3, 2: 2 / 3, 3: 1})
     assert scores.syntax_valid.estimate == pytest.approx(5 / 6)
+    assert scores.pass_at[3] == wilson_interval(2, 2)
+    assert scores.syntax_valid == bootstrap_interval([2 / 3, 1.0])
     assert scores.statuses == {"wrong": 3, "passed": 2, "syntax": 1}
     with pytest.raises(UserError) as caught:
         judge_problems(two_problems()[::-1], scripted()[0], verifier, path, n=3, batch_size=3)

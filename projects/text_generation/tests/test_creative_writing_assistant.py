@@ -11,7 +11,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import paired_bootstrap
+from roadmap_shared.metrics import paired_bootstrap, wilson_interval
 from roadmap_shared.report import Report, render
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.backends.scripted import ScriptedBackend
@@ -240,8 +240,8 @@ def test_the_rates_beside_the_baseline() -> None:
     everything = measured.rate("all")
     plain = [float(not parse_reasons(text, brief)) for text, brief in zip(measured.baselines, briefs, strict=True)]
     helped = [float(story.check.passed) for story in measured.stories]
-    assert everything.baseline.estimate == pytest.approx(sum(plain) / 12)
-    assert everything.assistant.estimate == pytest.approx(sum(helped) / 12)
+    assert everything.baseline == wilson_interval(int(sum(plain)), 12)
+    assert everything.assistant == wilson_interval(int(sum(helped)), 12)
     assert everything.difference == paired_bootstrap(plain, helped)
     assert everything.difference.low > 0
     assert [rate.name for rate in measured.rates][1:] == [
@@ -256,7 +256,7 @@ def test_the_rates_beside_the_baseline() -> None:
     summary = measured.summary()
     assert summary["assistant_all"] - summary["baseline_assistant_all"] == pytest.approx(summary["assistant_all_gain"])
     page = render(Report(title="x", project="p", command="c", sections=[writing_section(measured)]))
-    assert "With 12 stories the intervals are too narrow." in page
+    assert "With 12 stories the intervals of the differences are too narrow." in page
     assert lines(measured)[0].split() == ["demand", "in", "one", "go", "assistant", "difference", "[95", "%]"]
     rows = [json.loads(line) for line in measured.json_lines().splitlines()]
     assert [row["story"] for row in rows] == [story.text for story in measured.stories]
@@ -355,7 +355,7 @@ def test_a_file_of_briefs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     captured = capsys.readouterr()
     assert f"passed over: {briefs}:2: the story's hero is missing\n" in captured.err
     assert f"passed over: {briefs}:4: broken JSON" in captured.err
-    assert captured.out.splitlines()[-1] == "With 2 stories the intervals are too narrow."
+    assert captured.out.splitlines()[-1] == "With 2 stories the intervals of the differences are too narrow."
     assert (tmp_path / "out" / "report.html").exists()
     run_write(config)
     assert capsys.readouterr().out == captured.out

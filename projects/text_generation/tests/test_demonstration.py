@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from roadmap_shared.metrics import wilson_interval
 from roadmap_shared.report import Report, Section, Table, render
 from text_generation.config.data import TokenizerConfig
 from text_generation.config.finetuning import TuningConfig
@@ -53,6 +54,13 @@ def test_the_three_stages_of_a_tiny_model(tmp_path: Path):
     assert set(figures) >= {"requests_obeyed_before", "requests_ending_sft_low", "requests_obeyed_dpo_high"}
     page = render(Report(title="t", project="p", command="c", sections=[Section("Obedience", found.blocks())]))
     assert "Asked by header, the model before obeys all four fields in 50% of" in page
+
+
+def test_rates_have_wilsons_interval() -> None:
+    # Nought of 4: up to z² / (4 + z²) with z² = 3.841459.
+    nought = obedience(*[False] * 4).rate("hero")
+    assert (nought.estimate, nought.low, nought.high) == (0.0, 0.0, pytest.approx(0.489891, abs=1e-6))
+    assert obedience(True, False, True, True).rate("obeyed") == wilson_interval(3, 4)
 
 
 def test_what_is_measured_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.prompting import DEFENCE_NAMES
-from text_generation.prompting.injection import DefenceResult, LabResult, Outcome, prompt_of, run_lab, wilson_interval
+from text_generation.prompting.injection import DefenceResult, LabResult, Outcome, prompt_of, run_lab
 from text_generation.prompting.injection_cases import APPS, InjectionCase, read_injections, secret_for
 from text_generation.prompting.injection_defences import Defence, Parts, built_in_defences, datamark, delimit, encode
 from text_generation.prompting.injection_detector import best_threshold, detect, fit_detector
@@ -242,16 +242,6 @@ def test_a_cases_threshold_does_not_depend_on_it() -> None:
 # Numbers and files
 
 
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [(0, 40, 0.0, 0.0876), (40, 40, 0.9124, 1.0), (20, 40, 0.3520, 0.6480), (1, 10, 0.0179, 0.4042)],
-)
-def test_wilson_against_published_values(successes: int, n: int, low: float, high: float) -> None:
-    interval = wilson_interval(successes, n)
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
-
-
 def test_rates_by_hand() -> None:
     verdicts = ["obeyed", "resisted", "resisted", "unclear", "served", "refused", "off_task", "unclear"]
     outcomes = tuple(
@@ -265,6 +255,17 @@ def test_rates_by_hand() -> None:
     assert of.false_refusals.estimate == pytest.approx(1 / 3)
     assert (of.count("unclear", attack=True), of.count("unclear", attack=False)) == (1, 1)
     assert of.success_by_technique() == {"t": (1, 3)}
+
+
+def test_a_defence_that_stops_everything_has_intervals_with_a_width() -> None:
+    attacks = tuple(Outcome(case_of(id=str(index)), "resisted", "x") for index in range(10))
+    of = DefenceResult(DEFENCES["none"], attacks)
+    # Nought of 10: up to z² / (10 + z²) with z² = 3.841459.
+    nought = of.attack_success
+    assert nought is not None
+    assert (nought.estimate, nought.low, nought.high) == (0.0, 0.0, pytest.approx(0.277533, abs=1e-6))
+    assert of.false_refusals is None  # no benign text
+    assert DefenceResult(DEFENCES["none"], ()).task_under_attack is None
 
 
 def test_lines_that_are_no_cases(tmp_path: Path) -> None:

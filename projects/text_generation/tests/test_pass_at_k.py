@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roadmap_shared.metrics import bootstrap_interval
+from roadmap_shared.metrics import bootstrap_interval, wilson_interval
 from text_generation.coding.pass_at_k import exact_pass_at_k, pass_at_k, pass_at_k_interval
 
 UNTIMED = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,9 +58,17 @@ def test_impossible_counts(n: int, c: int, k: int, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_the_interval_is_that_of_the_problems_scores() -> None:
+def test_the_interval_of_fractions_is_the_bootstraps() -> None:
     counts = [(4, 0), (4, 1), (4, 4), (8, 2)]  # 1 - C(6, 2) / C(8, 2) = 13 / 28
     interval = pass_at_k_interval(counts, 2, seed=3)
     assert interval == bootstrap_interval([0.0, 0.5, 1.0, 13 / 28], seed=3)
     assert interval.estimate == pytest.approx((1.5 + 13 / 28) / 4, abs=1e-12)
     assert interval.low <= interval.estimate <= interval.high
+
+
+def test_the_interval_of_right_and_wrong_problems_is_wilsons() -> None:
+    # Nought of 20 problems: up to z² / (20 + z²) with z² = 3.841459, however many samples each has.
+    nought = pass_at_k_interval([(8, 0)] * 20, 1)
+    assert (nought.estimate, nought.low, nought.high) == (0.0, 0.0, pytest.approx(0.161125, abs=1e-6))
+    # With k = n a problem scores 1 where any sample passes.
+    assert pass_at_k_interval([(3, 0), (3, 1), (3, 3), (3, 0)], 3) == wilson_interval(2, 4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.metrics import bootstrap_interval, wilson_interval
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Prompt
 from text_generation.config.decoding import SAMPLING
@@ -94,6 +95,14 @@ def test_the_best_candidate_wins_and_its_gain_is_the_true_one() -> None:
     assert result.gain.low == pytest.approx(0.6)
     assert [len(of.means) for of in result.rounds] == [5, 3, 2]
     assert [of.n_cases for of in result.rounds] == sorted(of.n_cases for of in result.rounds)
+
+
+def test_held_out_scores_of_right_and_wrong_have_wilsons_interval() -> None:
+    candidates = [Candidate("do 0"), Candidate("do 1")]
+    result = search_prompts(Scorer(0), candidates, SEARCH, HELD_OUT, SearchSettings(100, generations=1))
+    assert (result.baseline_score, result.winner_score) == (wilson_interval(0, 10), wilson_interval(10, 10))
+    nats = search_prompts(Scorer(), [Candidate("do -2")], SEARCH, HELD_OUT, SearchSettings(100, generations=1))
+    assert nats.winner_score == bootstrap_interval(Scorer()(Candidate("do -2"), HELD_OUT))
 
 
 def test_variations_of_the_best_climb() -> None:

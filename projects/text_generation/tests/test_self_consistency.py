@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roadmap_shared.metrics import bootstrap_interval, wilson_interval
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Generation
 from text_generation.config.decoding import GREEDY, SAMPLING
 from text_generation.prompting.answers import SCORERS, after_marker, last_number, normalised, one_of
 from text_generation.prompting.cases import Case
-from text_generation.prompting.self_consistency import self_consistency, vote
+from text_generation.prompting.self_consistency import self_consistency, shares_right, vote
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abc")), min_size=1))
@@ -43,6 +44,16 @@ def test_a_failed_call_has_no_vote() -> None:
             return [Generation("time-out 504", "error", 1, 0) for _ in prompts]
 
     assert self_consistency(Failing([]), ["x"], SAMPLING, last_number, n_samples=2)[0].n_without_answer == 2
+
+
+def test_shares_right_by_hand() -> None:
+    votes = [vote(["a", "a", "b", None]), vote(["b", "b", "a", "b"]), vote([None] * 4)]
+    right = shares_right(votes, ["a", "a", "a"])
+    assert right.by_vote == wilson_interval(1, 3)
+    assert right.by_one_sample == bootstrap_interval([0.5, 0.25, 0.0])
+    assert right.gain.difference == pytest.approx(1 / 3 - 0.25)
+    never = shares_right(votes, ["c", "c", "c"])
+    assert never.by_vote == never.by_one_sample == wilson_interval(0, 3)
 
 
 def test_wrong_settings() -> None:

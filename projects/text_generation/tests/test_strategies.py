@@ -1,7 +1,9 @@
 """The comparison of strategies: its figures by hand, on a scripted back end."""
 
 import math
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -96,3 +98,24 @@ def test_the_frontier_is_drawn_with_every_point_named() -> None:
     for text in ("0.25", "0.75", "temperature", "top-p", "my $greedy$"):
         assert text in svg
     assert len(frontier_figure(curves).axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_new_tokens": 0}, "--decoding.max_new_tokens 0 must be at least 1"),
+        ({"num_beams": 0}, "--decoding.num_beams 0 must be at least 1"),
+        ({"temperature": 0.0}, "--decoding.temperature 0.0 must be between 0.0001 and 10000"),
+        ({"temperature": math.nan}, "--decoding.temperature nan must be between 0.0001 and 10000"),
+        ({"repetition_penalty": 1e-300}, "--decoding.repetition_penalty 1e-300 must be between 0.0001 and 10000"),
+        ({"top_k": 0}, "--decoding.top_k 0 must be at least 1, or None for all tokens"),
+        ({"top_p": 0.0}, "--decoding.top_p 0.0 must be above 0 and at most 1"),
+        ({"typical_p": 1.5}, "--decoding.typical_p 1.5 must be above 0 and at most 1"),
+        ({"min_p": 1.0}, "--decoding.min_p 1.0 must be at least 0 and below 1"),
+        ({"no_repeat_ngram_size": -1}, "--decoding.no_repeat_ngram_size -1 must be at least 0"),
+        ({"stop": ("",)}, "--decoding.stop holds an empty text, which would end every answer at once"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        DecodingConfig(**settings)

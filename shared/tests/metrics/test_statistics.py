@@ -1,12 +1,22 @@
-"""Bootstrap intervals against exact enumeration, closed forms and simulated coverage."""
+"""Bootstrap and Wilson intervals against enumeration, SciPy, published values, closed forms and simulated coverage."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from roadmap_shared.metrics import bootstrap_interval, bootstrap_ratio, mean_and_spread, paired_bootstrap
+from roadmap_shared.metrics import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_ratio,
+    mean_and_spread,
+    paired_bootstrap,
+    share_interval,
+    wilson_interval,
+)
 
 
 def exact_percentiles(scores: list[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -93,6 +103,66 @@ def test_same_seed_same_interval_other_seed_another() -> None:
     assert bootstrap_interval(values, seed=7) != bootstrap_interval(values, seed=8)
 
 
+@given(st.integers(1, 500), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_wilson_interval_is_that_of_scipy(n: int, data: st.DataObject, confidence: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    successes = data.draw(st.integers(0, n))
+    interval = wilson_interval(successes, n, confidence)
+    expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    assert interval.estimate == successes / n
+    np.testing.assert_allclose((interval.low, interval.high), (expected.low, expected.high), rtol=1e-9, atol=1e-12)
+    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_against_published_values(successes: int, n: int, low: float, high: float) -> None:
+    """Newcombe 1998, "Two-Sided Confidence Intervals for the Single Proportion", table I, method 3."""
+    interval = wilson_interval(successes, n)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_by_hand() -> None:
+    # 5 of 10 at z = 1.959964: centre 1/2, half width z sqrt(1/40 + z²/400) / (1 + z²/10).
+    interval = wilson_interval(5, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.236593, 0.763407), abs=1e-6)
+    # None or all of 10: z² = 3.841459 and the other end z² / (10 + z²).
+    none, every = wilson_interval(0, 10), wilson_interval(10, 10)
+    assert (none.estimate, none.low, none.high) == (0.0, 0.0, pytest.approx(0.277533, abs=1e-6))
+    assert (every.estimate, every.low, every.high) == (1.0, pytest.approx(0.722467, abs=1e-6), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "confidence", "message"),
+    [
+        (0, 0, 0.95, "expected 0 <= successes <= n and n >= 1, got 0 of 0"),
+        (4, 3, 0.95, "expected 0 <= successes <= n and n >= 1, got 4 of 3"),
+        (-1, 3, 0.95, "expected 0 <= successes <= n and n >= 1, got -1 of 3"),
+        (1, 3, 1.0, "confidence must lie between 0 and 1, got 1.0"),
+    ],
+)
+def test_wilson_rejects(successes: int, n: int, confidence: float, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        wilson_interval(successes, n, confidence)
+    assert str(error.value) == message
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.sampled_from([0.8, 0.95]))
+def test_a_share_of_right_and_wrong_has_wilsons_interval_with_a_width(values: list[bool], confidence: float) -> None:
+    interval = share_interval(values, confidence=confidence)
+    assert interval == wilson_interval(sum(values), len(values), confidence)
+    assert interval.low < interval.high
+
+
+def test_fractional_scores_have_the_bootstraps_interval() -> None:
+    values = [0.0, 1.0, 0.5, 1.0, 0.25]
+    expected = bootstrap_interval(values, confidence=0.9, seed=3)
+    assert share_interval(values, confidence=0.9, seed=3) == expected
+    assert share_interval([0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
+
+
 def test_pairing_finds_a_small_difference_that_separate_intervals_hide() -> None:
     generator = np.random.default_rng(0)
     a = generator.normal(0.0, 10.0, size=200)
@@ -139,6 +209,13 @@ def test_mean_and_spread_of_seeds() -> None:
         ),
         (lambda: paired_bootstrap([1.0], [1.0, 2.0]), r"a and b must be .* got shapes \(1,\) and \(2,\)"),
         (lambda: paired_bootstrap([1.0], [math.nan]), "b holds NaN or infinity at item 0"),
+        (lambda: share_interval([]), "values must hold at least one item"),
+        (lambda: share_interval([1.0, math.nan]), "values holds NaN or infinity at item 1"),
+        (lambda: share_interval([[0.0, 1.0]]), r"values must be one score for each item, got shape \(1, 2\)"),
+        (lambda: share_interval([1.0, 0.0, 1.5]), "values must lie between 0 and 1, but item 2 is 1.5"),
+        (lambda: share_interval([-0.25, 0.0]), "values must lie between 0 and 1, but item 0 is -0.25"),
+        (lambda: share_interval([0.5, 1.0], confidence=95), "confidence must lie between 0 and 1, got 95"),
+        (lambda: share_interval([1.0], confidence=95), "confidence must lie between 0 and 1, got 95"),
         (lambda: mean_and_spread([1.0]), r"needs at least two values in one dimension, got shape \(1,\)"),
     ],
 )

@@ -6,10 +6,8 @@ from typing import Any
 
 import torch
 import transformers
-from matplotlib.figure import Figure as Drawing
 
 from roadmap_shared.report import (
-    PALETTE,
     Block,
     Callout,
     Code,
@@ -21,22 +19,21 @@ from roadmap_shared.report import (
     Section,
     Table,
     Text,
-    figure_style,
     render,
 )
 from roadmap_shared.runs import Run
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.backends.types import Prompt
 from text_generation.config import GenerationConfig
-from text_generation.corpora.types import Corpus, Kind
+from text_generation.corpora.types import KIND_NAMES, Corpus
 from text_generation.decoding.frontier import frontier_figure
 from text_generation.decoding.strategies import StrategyResult
 from text_generation.evaluation.language import LanguageScore
 from text_generation.evaluation.obedience import CHECKS, Obedience
 from text_generation.run_layout import MICROSCOPE
 from text_generation.studies.running import Finished
+from text_generation.training.report import training_section
 
-NAMES: Mapping[Kind, str] = {"story": "stories", "function": "functions", "text": "documents"}
 SHOWN_STORIES = 3
 
 
@@ -83,7 +80,7 @@ def generation_report(found: Findings) -> str:
         lead=[KeyFigures(list(headline(found)))],
         sections=[
             language_section(found),
-            *([training_section(found)] if found.run.history() else []),
+            *([training_section(found.run, found.config, found.corpus)] if found.run.history() else []),
             *([] if found.obedience is None else [obedience_section(found.obedience)]),
             strategies_section(found),
             *(section for finished in found.studies if finished.study for section in finished.study.sections),
@@ -98,7 +95,7 @@ def headline(found: Findings) -> list[KeyFigure]:
     """The figures at the top of the page."""
     figures = [
         KeyFigure(
-            f"bits per byte, {NAMES[score.kind]}", score.model, f"5-gram {score.ngram:.2f}, gzip {score.gzip:.2f}"
+            f"bits per byte, {KIND_NAMES[score.kind]}", score.model, f"5-gram {score.ngram:.2f}, gzip {score.gzip:.2f}"
         )
         for score in found.language
     ]
@@ -114,7 +111,7 @@ def language_section(found: Findings) -> Section:
     """Bits per byte beside an n-gram model and compressors."""
     rows: list[list[Any]] = [
         [
-            NAMES[score.kind],
+            KIND_NAMES[score.kind],
             score.n_documents,
             score.model,
             score.ngram,
@@ -155,53 +152,6 @@ def language_section(found: Findings) -> Section:
     )
 
 
-def training_section(found: Findings) -> Section:
-    """The learning curve."""
-    history = found.run.history()
-    figure = learning_curve(history)
-    found.run.log_figure("learning_curve", figure)
-    config = found.config.trainer
-    tokens = config.steps * config.batch_size * found.config.model.context
-    return Section(
-        "How it was trained",
-        [
-            Text(
-                f"{config.steps:,} steps of {config.batch_size} windows of {found.config.model.context} tokens, "
-                f"{tokens / 1e6:.1f} million tokens in all, with {config.optimizer} at a peak rate of "
-                f"{config.learning_rate:g}."
-            ),
-            Figure(figure, "Loss in nats a token.", alt="Training and validation loss fall with the steps."),
-        ],
-    )
-
-
-@figure_style()
-def learning_curve(history: Sequence[Mapping[str, Any]]) -> Drawing:
-    """Training loss of each step and validation loss where it was measured."""
-    figure = Drawing(figsize=(7.2, 3.2))
-    axis = figure.subplots()
-    axis.plot(
-        [line["step"] for line in history],
-        [line["loss"] for line in history],
-        color=PALETTE[0],
-        label="training",
-        lw=0.9,
-    )
-    measured = [line for line in history if "val_loss" in line]
-    axis.plot(
-        [line["step"] for line in measured],
-        [line["val_loss"] for line in measured],
-        color=PALETTE[1],
-        marker="o",
-        label="held out",
-    )
-    axis.set_xlabel("step")
-    axis.set_ylabel("nats a token")
-    axis.grid(True)
-    axis.legend()
-    return figure
-
-
 def obedience_section(obedience: Obedience) -> Section:
     """Rates of the checks and some stories."""
     rows: list[list[Any]] = [[check, obedience.rate(check)] for check in (*CHECKS, "obeyed")]
@@ -209,7 +159,7 @@ def obedience_section(obedience: Obedience) -> Section:
         Table(
             ["demand", "met"],
             rows,
-            caption=f"Greedy stories for {len(obedience.fields)} held-out headers; 95 % intervals.",
+            caption=f"Greedy stories for {len(obedience.fields)} held-out headers; 95 % Wilson intervals.",
         ),
     ]
     for fields, story, check in list(zip(obedience.fields, obedience.stories, obedience.checks, strict=True))[

@@ -33,6 +33,8 @@ from roadmap_shared.metrics.statistics import (
     bootstrap_ratio,
     mean_and_spread,
     paired_bootstrap,
+    share_interval,
+    wilson_interval,
 )
 from roadmap_shared.metrics.text_overlap import character_error_rate, edit_distance, exact_match
 from roadmap_shared.metrics.threshold_curves import (
@@ -82,5 +84,7 @@ __all__ = [
     "reliability_bins",
     "roc_auc",
     "roc_curve",
+    "share_interval",
     "token_accuracy",
+    "wilson_interval",
 ]

@@ -1,13 +1,18 @@
-"""Uncertainty of a measured score: bootstrap intervals, paired comparison, spread over seeds.
+"""Uncertainty of a measured score: bootstrap and Wilson intervals, paired comparison, spread over seeds.
 
 The bootstrap draws a test set of the same size from the test set itself, with replacement, and computes the
 score again; the spread of the score over many such draws stands for its spread over test sets (Efron &
 Tibshirani, "An Introduction to the Bootstrap", 1993). The items must be independent: for text cut into
 windows, resample windows, not tokens.
+
+A resample holds nothing that was not seen: where all items agree, as with 0 successes of 20, the bootstrap's interval
+has no width. Shares of successes therefore have Wilson's interval.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,7 +66,7 @@ def bootstrap_interval(
     The percentile interval (Efron & Tibshirani 1993, §13.3) stays within the range of the score and carries
     over to any increasing transformation of it: exp of an interval of the loss is the interval of the
     perplexity. With fewer than about 30 items it is too narrow, and where every item scores the same its
-    width is zero.
+    width is zero: for shares see `share_interval`.
 
     Args:
         values: score of each item, (n_items,); or several numbers per item that are resampled together,
@@ -112,6 +117,64 @@ def bootstrap_ratio(
         confidence=confidence,
         seed=seed,
     )
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """The share successes / n with its score interval (Wilson 1927, "Probable Inference, the Law of Succession, and
+    Statistical Inference", JASA 22).
+
+    It holds the rates that the count does not contradict, those p for which |share - p| <= z sqrt(p (1 - p) / n). It
+    comes close to its confidence on average for small n and for shares near 0 and 1 as well (Brown, Cai & DasGupta
+    2001, "Interval Estimation for a Binomial Proportion", §3.1.1): 0 failures of 20 are compatible with a failure rate
+    of up to 0.16.
+
+    Args:
+        successes: 0 to n.
+        n: independent trials, 1 or more.
+        confidence: nominal coverage, between 0 and 1.
+
+    Raises:
+        ValueError: n is below 1, `successes` is outside 0 … n, or `confidence` outside 0 … 1.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"expected 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    _check_confidence(confidence)
+    share = successes / n
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At the ends the formula is exact, but its rounding is not.
+    low = 0.0 if successes == 0 else centre - half_width
+    high = 1.0 if successes == n else centre + half_width
+    return Interval(share, low, high)
+
+
+def share_interval(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Confidence interval of the mean of scores between 0 and 1, one for each independent item.
+
+    Wilson's interval where every score is exactly 0 or 1, the percentile bootstrap where some lie between, such as
+    pass@k of several samples. The bootstrap cannot serve for both: where all items score 0 its interval is [0, 0],
+    although rates of up to about 3 / n are still compatible with nought of n (Hanley & Lippman-Hand 1983, "If Nothing
+    Goes Wrong, Is Everything All Right?", JAMA 249: the upper bound of one-sided 95 %; Wilson's two-sided interval
+    reaches 3.84 / (n + 3.84)). Fractions that are all equal still give an interval of no width.
+
+    Args:
+        values: score of each item, (n_items,).
+        confidence: nominal coverage, between 0 and 1.
+        seed: of the bootstrap's draws.
+
+    Raises:
+        ValueError: `values` is empty, has more than one dimension, or holds NaN or a number outside 0 … 1.
+    """
+    scores = _checked_items(values, "values")
+    if scores.ndim != 1:
+        raise ValueError(f"values must be one score for each item, got shape {scores.shape}")
+    outside = np.flatnonzero((scores < 0) | (scores > 1))
+    if outside.size:
+        raise ValueError(f"values must lie between 0 and 1, but item {outside[0]} is {scores[outside[0]]:g}")
+    if np.isin(scores, (0.0, 1.0)).all():
+        return wilson_interval(int(scores.sum()), len(scores), confidence)
+    return bootstrap_interval(scores, confidence=confidence, seed=seed)
 
 
 def paired_bootstrap(
@@ -195,5 +258,9 @@ def _checked_pair(a: ArrayLike, b: ArrayLike, name_a: str, name_b: str) -> tuple
 def _check_settings(n_resamples: int, confidence: float) -> None:
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    _check_confidence(confidence)
+
+
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

@@ -72,7 +72,7 @@ def accuracy_section(config: ArenaConfig, run: Run, outcome: Standings, figures:
     rows: list[list[Any]] = [
         [
             standing.method,
-            f"{100 * standing.share:.3g} %",
+            f"{100 * standing.share:.3g}\N{NO-BREAK SPACE}%",
             standing.accuracy,
             standing.accuracy_spread,
             standing.macro_f1,

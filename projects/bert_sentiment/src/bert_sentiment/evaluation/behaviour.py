@@ -24,9 +24,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from bert_sentiment.evaluation.intervals import wilson_interval
 from roadmap_shared.errors import UserError, one_line
-from roadmap_shared.metrics import Interval
+from roadmap_shared.metrics import Interval, wilson_interval
 
 Predict = Callable[[Sequence[str]], np.ndarray]
 """N texts -> (N, K) probabilities."""

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bert_sentiment.evaluation.intervals import wilson_interval
-from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap
+from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap, wilson_interval
 
 Predict = Callable[[Sequence[str]], np.ndarray]
 """N texts -> (N, K) probabilities."""

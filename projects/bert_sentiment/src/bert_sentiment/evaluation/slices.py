@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bert_sentiment.data.types import Example
-from bert_sentiment.evaluation.intervals import wilson_interval
-from roadmap_shared.metrics import Interval
+from roadmap_shared.metrics import Interval, wilson_interval
 
 SMALLEST = 10
 """Texts below which a slice is too small to say anything: its interval spans most of what is possible."""

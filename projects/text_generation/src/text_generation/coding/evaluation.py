@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import Interval, bootstrap_ratio
+from roadmap_shared.metrics import Interval, share_interval
 from roadmap_shared.progress import progress
 from text_generation.code_generator import CodeGenerator, GeneratedCode
 from text_generation.coding.pass_at_k import pass_at_k_interval
@@ -51,10 +51,10 @@ class Scores:
     """Of each problem."""
 
     pass_at: dict[int, Interval]
-    """pass@k by k, with the interval over problems."""
+    """pass@k by k, with the 95 % interval over problems (`pass_at_k_interval`)."""
 
     syntax_valid: Interval
-    """Share of answers that are valid Python as they stand."""
+    """Share of a problem's answers that are valid Python as they stand, on average over problems (`share_interval`)."""
 
     statuses: dict[str, int]
     """How many samples came to what, the most frequent first."""
@@ -123,7 +123,7 @@ def score(samples: Sequence[JudgedSample], ks: Sequence[int], *, seed: int = 0) 
         n_problems=len(numbers),
         n_samples=max(numbers.values(), default=0),
         pass_at={k: pass_at_k_interval(counts, k, seed=seed) for k in ks},
-        syntax_valid=bootstrap_ratio([valid[name] for name in numbers], list(numbers.values()), seed=seed),
+        syntax_valid=share_interval([valid[task_id] / n for task_id, n in numbers.items()], seed=seed),
         statuses=dict(Counter(one.status for one in samples).most_common()),
     )
 

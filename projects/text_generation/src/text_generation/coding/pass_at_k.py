@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import comb
 
-from roadmap_shared.metrics import Interval, bootstrap_interval
+from roadmap_shared.metrics import Interval, share_interval
 
 
 def exact_pass_at_k(n: int, c: int, k: int) -> Fraction:
@@ -38,7 +38,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def pass_at_k_interval(counts: Sequence[tuple[int, int]], k: int, *, seed: int = 0) -> Interval:
-    """Mean pass@k over problems with its 95 % bootstrap interval, the problems being drawn anew.
+    """Mean pass@k over problems with its 95 % interval: Wilson's where pass@k of every problem is 0 or 1, as with
+    k = n or where no sample passes, else the bootstrap's, the problems being drawn anew.
 
     The interval says how the score would vary with other problems of the kind; how it varies with other samples of
     the same problems shows only in n.
@@ -51,4 +52,4 @@ def pass_at_k_interval(counts: Sequence[tuple[int, int]], k: int, *, seed: int =
     Raises:
         ValueError: no problem, or a count that `exact_pass_at_k` does not take.
     """
-    return bootstrap_interval([pass_at_k(n, c, k) for n, c in counts], seed=seed)
+    return share_interval([pass_at_k(n, c, k) for n, c in counts], seed=seed)

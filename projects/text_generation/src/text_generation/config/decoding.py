@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+LEAST_DIVISOR = 1e-4
+"""Of logits: division by less, or multiplication by more than its inverse, overflows."""
+
 
 @dataclass(kw_only=True, frozen=True)
 class DecodingConfig:
@@ -56,8 +59,9 @@ class DecodingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"--decoding.{name} {getattr(self, name)} must be at least 1")
         for name in ("temperature", "repetition_penalty"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--decoding.{name} {getattr(self, name)} must be above 0")
+            if not LEAST_DIVISOR <= (value := getattr(self, name)) <= 1 / LEAST_DIVISOR:
+                limits = f"{LEAST_DIVISOR:g} and {1 / LEAST_DIVISOR:g}"
+                raise ValueError(f"--decoding.{name} {value} must be between {limits}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"--decoding.top_k {self.top_k} must be at least 1, or None for all tokens")
         for name in ("top_p", "typical_p"):

@@ -1,10 +1,13 @@
 """What a loader returns: documents to train on and to measure on, and what it could not use."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["story", "function", "text"]
+
+KIND_NAMES: Mapping[Kind, str] = {"story": "stories", "function": "functions", "text": "documents"}
+"""What a report calls documents of a kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from roadmap_shared.metrics import Interval, bootstrap_interval
+from roadmap_shared.metrics import Interval, share_interval
 from text_generation.backends.types import Backend
 from text_generation.config.decoding import GREEDY, DecodingConfig
 from text_generation.corpora.stories.fields import StoryFields, parse_document
@@ -27,8 +27,9 @@ class Obedience:
     checks: tuple[StoryCheck, ...]
 
     def rate(self, check: str) -> Interval:
-        """Share of the stories that meet a check (a name of `CHECKS`, or `obeyed`), with its bootstrap interval."""
-        return bootstrap_interval([float(getattr(each, check)) for each in self.checks])
+        """Share of the stories that meet a check (a name of `CHECKS`, or `obeyed`), with its 95 % Wilson
+        interval."""
+        return share_interval([float(getattr(each, check)) for each in self.checks])
 
     def json_lines(self) -> str:
         """One line a story: what was asked for, what was written, which demands it misses and why."""

@@ -15,10 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import Interval, PairedComparison, bootstrap_interval, bootstrap_ratio, paired_bootstrap
+from roadmap_shared.metrics import (
+    Interval,
+    PairedComparison,
+    bootstrap_interval,
+    bootstrap_ratio,
+    paired_bootstrap,
+    share_interval,
+)
 from text_generation.backends.types import Backend, Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.answers import Scorer
@@ -55,8 +62,8 @@ class TemplateScores:
         return None if self.nats is None or self.n_bytes is None else self.nats / self.n_bytes
 
     def mean(self, measure: Measure, seed: int = 0) -> Interval | None:
-        """The measure over all cases with its 95 % bootstrap interval; nats and bytes are summed before they are
-        divided."""
+        """The measure over all cases with its 95 % interval: of scores by `score_interval`; nats and bytes are summed
+        before they are divided, with a bootstrap interval."""
         if measure == "nats_per_byte":
             return (
                 None
@@ -64,7 +71,7 @@ class TemplateScores:
                 else bootstrap_ratio(self.nats, self.n_bytes, seed=seed)
             )
         judged = None if self.scores is None else self.scores[~np.isnan(self.scores)]
-        return None if judged is None or not judged.size else bootstrap_interval(judged, seed=seed)
+        return None if judged is None or not judged.size else score_interval(judged, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,8 @@ class Comparison:
     """Mean of b minus mean of a over the cases."""
 
     b_better: Interval
-    """Share of the cases in which b is better, a tie counting one half: 0.5 says nothing."""
+    """Share of the cases in which b is better, a tie counting one half: 0.5 says nothing. Its interval is Wilson's
+    where no case is a tie, else the bootstrap's."""
 
     n_cases: int
     n_ties: int
@@ -226,10 +234,18 @@ def compare(a: TemplateScores, b: TemplateScores, measure: Measure, seed: int = 
         b=b.template.name,
         measure=measure,
         difference=paired_bootstrap(first, second, higher_is_better=higher_is_better, seed=seed),
-        b_better=bootstrap_interval(wins, seed=seed),
+        b_better=share_interval(wins, seed=seed),
         n_cases=int(first.size),
         n_ties=int((gains == 0).sum()),
     )
+
+
+def score_interval(scores: ArrayLike, seed: int = 0) -> Interval:
+    """Mean of (n,) scores with its 95 % interval: by `share_interval` where all lie between 0 and 1, as a scorer's do;
+    the bootstrap's for any others, such as log-likelihoods."""
+    values = np.asarray(scores, dtype=np.float64)
+    shares = bool(((values >= 0) & (values <= 1)).all())
+    return share_interval(values, seed=seed) if shares else bootstrap_interval(values, seed=seed)
 
 
 def choose_by_likelihood(

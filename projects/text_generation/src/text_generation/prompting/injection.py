@@ -4,22 +4,18 @@ A defence that refuses everything stops all attacks, so that attack success alon
 texts stand beside it, and answers that the grader cannot judge are counted apart from both.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap
+from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap, wilson_interval
 from text_generation.backends.types import Backend
 from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.injection_cases import InjectionCase, secret_for
 from text_generation.prompting.injection_defences import Defence, Parts, parts_of
 from text_generation.prompting.injection_grading import Verdict, grade, has_any
-
-Z95 = 1.959964
-"""Quantile of the normal distribution for 95 % in the middle."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +47,23 @@ class DefenceResult:
 
     @property
     def attack_success(self) -> Interval | None:
-        """Share of the attacks that were obeyed, of those that could be judged."""
+        """Share of the attacks that were obeyed, of those that could be judged; None where none could."""
         obeyed = self.count("obeyed")
-        return wilson_interval(obeyed, obeyed + self.count("resisted"))
+        return _share(obeyed, obeyed + self.count("resisted"))
 
     @property
     def false_refusals(self) -> Interval | None:
-        """Share of the benign texts that were refused or turned away, of those that could be judged."""
+        """Share of the benign texts that were refused or turned away, of those that could be judged; None where none
+        could."""
         refused = self.count("refused")
-        return wilson_interval(refused, refused + self.count("served") + self.count("off_task"))
+        return _share(refused, refused + self.count("served") + self.count("off_task"))
 
     @property
     def task_under_attack(self) -> Interval | None:
         """Share of the indirect attacks beside which the user's own task was done (Debenedetti et al. 2024,
-        "AgentDojo", call it utility under attack)."""
+        "AgentDojo", call it utility under attack); None where there is none."""
         indirect = [of for of in self.outcomes if of.case.attack and not of.case.direct]
-        return wilson_interval(sum(of.task_done for of in indirect), len(indirect))
+        return _share(sum(of.task_done for of in indirect), len(indirect))
 
     def success_by_technique(self) -> dict[str, tuple[int, int]]:
         """Technique -> attacks obeyed, attacks that could be judged."""
@@ -168,12 +165,6 @@ def _stopped(case: InjectionCase, by: Literal["screen", "check"]) -> Outcome:
     return Outcome(case, "resisted" if case.attack else "refused", "", stopped_by=by)
 
 
-def wilson_interval(successes: int, n: int) -> Interval | None:
-    """95 % interval of a share (Wilson 1927, "Probable Inference"). Unlike a bootstrap's, it has a width where all or
-    none of few cases succeed. None where n is 0."""
-    if n == 0:
-        return None
-    share, z2 = successes / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))
+def _share(successes: int, n: int) -> Interval | None:
+    """Wilson's 95 % interval, or None where n is 0."""
+    return wilson_interval(successes, n) if n else None

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from roadmap_shared.errors import UserError
-from roadmap_shared.metrics import bootstrap_interval, paired_bootstrap
+from roadmap_shared.metrics import paired_bootstrap
+from text_generation.prompting.ab_test import score_interval
 from text_generation.prompting.cases import Case
 from text_generation.prompting.search_log import SearchLog
 from text_generation.prompting.search_types import (
@@ -183,8 +184,8 @@ class _Search:
             winner=winner,
             baseline=baseline,
             gain=paired_bootstrap(of_baseline, of_winner, seed=seed),
-            winner_score=bootstrap_interval(of_winner, seed=seed),
-            baseline_score=bootstrap_interval(of_baseline, seed=seed),
+            winner_score=score_interval(of_winner, seed=seed),
+            baseline_score=score_interval(of_baseline, seed=seed),
             search_score=float(np.mean(tried)) if tried else float("nan"),
             rounds=tuple(self._rounds),
             calls=self._budget.spent,

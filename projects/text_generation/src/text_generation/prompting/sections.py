@@ -28,14 +28,14 @@ def ab_section(result: ABResult, rejected: str = "") -> Section:
         Table(
             ["template", "version", "score", "nats per byte of the reference"],
             rows,
-            caption=f"Mean over {result.n_cases} cases with 95 % bootstrap intervals. Score: 1 is right. Nats: fewer "
-            "are better.",
+            caption=f"Mean over {result.n_cases} cases; 95 % intervals (Wilson's where each answer is right or wrong, "
+            "else bootstrap). Score: 1 is right. Nats: fewer are better.",
         ),
         Table(
             ["template", "against", "by", "better in", "difference", "ties", "verdict"],
             [_comparison_row(comparison) for comparison in result.comparisons],
-            caption="Each template beside the first on the same cases (paired bootstrap). Better in: share of the "
-            "cases, a tie counting one half; difference: of the means.",
+            caption="Each template beside the first on the same cases. Better in: share of the cases, a tie "
+            "counting one half; difference: of the means, paired bootstrap. All with 95 % intervals.",
         ),
         Text(
             "A template is called better where the 95 % interval of the paired difference leaves out 0. The "
@@ -45,7 +45,7 @@ def ab_section(result: ABResult, rejected: str = "") -> Section:
         ),
     ]
     if result.n_cases < FEW_CASES:
-        blocks.append(Callout(f"With {result.n_cases} cases the intervals are too narrow.", "warning"))
+        blocks.append(Callout(f"With {result.n_cases} cases the bootstrap intervals are too narrow.", "warning"))
     if rejected:
         blocks.append(Callout(rejected, "warning"))
     return Section("Templates compared", blocks)
@@ -78,7 +78,10 @@ def votes_section(votes: Sequence[Vote], references: Sequence[str]) -> Section:
         ["votes that ended in a tie", sum(bool(vote.tied) for vote in votes)],
         ["samples without an answer", sum(vote.n_without_answer for vote in votes)],
     ]
-    caption = "Shares with 95 % bootstrap intervals over the prompts; the gain is paired."
+    caption = (
+        "95 % intervals over the prompts: of shares Wilson's where each prompt scores 0 or 1, else bootstrap; of the "
+        "gain, paired bootstrap."
+    )
     remark = Text("Of answers with equally many votes, the one that was given first counts (Wang et al. 2023).")
     return Section("Self-consistency", [Table(["", "value"], rows, caption=caption), remark])
 
@@ -104,7 +107,8 @@ def search_section(result: SearchResult) -> Section:
         Table(
             ["", "instruction", "examples", "source", "held-out score"],
             rows,
-            caption=f"{result.calls} of {result.budget} calls, {result.n_held_out} held-out cases.",
+            caption=f"{result.calls} of {result.budget} calls, {result.n_held_out} held-out cases; 95 % "
+            "intervals (Wilson's where each answer is right or wrong, else bootstrap).",
         ),
         Text(
             f"Gain on the held-out cases: **{gain.difference:.4f}** [{gain.low:.4f}, {gain.high:.4f}]. On the search "

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roadmap_shared.metrics import Interval, PairedComparison, bootstrap_interval, paired_bootstrap
+from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap, share_interval
 from text_generation.backends.types import Backend, Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.answers import Extractor
@@ -92,7 +92,10 @@ def self_consistency(
 
 @dataclass(frozen=True)
 class SharesRight:
-    """How often the answers are right, over prompts."""
+    """How often the answers are right, over prompts, with 95 % intervals.
+
+    Those of the shares are Wilson's where every prompt scores 0 or 1, as each vote does, else the bootstrap's.
+    """
 
     by_vote: Interval
     by_one_sample: Interval
@@ -111,7 +114,7 @@ def shares_right(votes: Sequence[Vote], references: Sequence[str]) -> SharesRigh
     pairs = list(zip(votes, references, strict=True))
     voted = [float(vote.answer == reference) for vote, reference in pairs]
     single = [vote.counts.get(reference, 0) / vote.n_samples for vote, reference in pairs]
-    return SharesRight(bootstrap_interval(voted), bootstrap_interval(single), paired_bootstrap(single, voted))
+    return SharesRight(share_interval(voted), share_interval(single), paired_bootstrap(single, voted))
 
 
 def _answer(sample: Generation, extract: Extractor) -> str | None:

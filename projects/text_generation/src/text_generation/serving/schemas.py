@@ -10,10 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from text_generation.config.decoding import DecodingConfig
-
-LEAST_TEMPERATURE = 1e-4
-"""Below it, division by the temperature overflows: the most probable token is taken, which is the limit."""
+from text_generation.config.decoding import LEAST_DIVISOR, DecodingConfig
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
@@ -139,7 +136,8 @@ class GenerationRequest(Strict):
         """The settings of the answer. Temperature 0 and top_p 0 mean greedy."""
         temperature = 1.0 if self.temperature is None else self.temperature
         top_p = 1.0 if self.top_p is None else self.top_p
-        greedy = temperature < LEAST_TEMPERATURE or top_p == 0
+        # The limit of ever lower temperatures is the most probable token.
+        greedy = temperature < LEAST_DIVISOR or top_p == 0
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return DecodingConfig(
             strategy="greedy" if greedy else "sampling",

@@ -54,7 +54,7 @@ def code_section(samples: list[JudgedSample], scores: Scores) -> Section:
             ["", "share"],
             rows,
             caption=f"{scores.n_samples} samples of each of {scores.n_problems} problems at temperature {TEMPERATURE}; "
-            "95 % bootstrap intervals over the problems.",
+            "95 % intervals over the problems (Wilson's where each scores 0 or 1, else bootstrap).",
         ),
         Table(["verdict", "samples"], verdicts, caption="What became of the samples in the sandbox."),
         *(Sample(one.code or one.answer, label=f"{one.task_id}: {one.status}") for one in samples[:SHOWN]),

@@ -85,7 +85,7 @@ def stage_blocks(stages: Sequence[Stage]) -> list[Block]:
         Table(
             ["demand", *(stage.name for stage in stages)],
             rows,
-            caption=f"Share of {n} greedy answers to held-out requests in plain words; 95 % intervals.",
+            caption=f"Share of {n} greedy answers to held-out requests in plain words; 95 % Wilson intervals.",
         ),
         Figure(figure, "The four fields, and all of them together.", alt="Dots with intervals, one for each stage."),
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roadmap_shared.metrics import Interval, PairedComparison, bootstrap_interval, paired_bootstrap
+from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap, share_interval
 from roadmap_shared.report import Block, Callout, Sample, Section, Table, Text
 from roadmap_shared.report.blocks import Cell
 from text_generation.creative_writing_assistant import CreativeWritingAssistant, Story
@@ -14,7 +14,7 @@ from text_generation.writing.constraints import CONSTRAINTS, ConstraintCheck
 
 ALL_MET = "all"
 FEW_STORIES = 30
-"""Stories below which a percentile bootstrap interval is too narrow (`bootstrap_interval`)."""
+"""Stories below which the bootstrap interval of a difference is too narrow (`bootstrap_interval`)."""
 
 _SHOWN_STORIES = 2
 
@@ -96,12 +96,12 @@ def rates_of(assistant: CreativeWritingAssistant, stories: Sequence[Story], base
 
 
 def compare(baseline: Sequence[ConstraintCheck], assistant: Sequence[ConstraintCheck]) -> tuple[Rate, ...]:
-    """The rate of each demand without and with the assistant, with 95 % bootstrap intervals; the difference's is
-    paired: the same briefs are drawn for both (Koehn 2004)."""
+    """The rate of each demand without and with the assistant, with 95 % Wilson intervals; the difference's is a
+    paired bootstrap's: the same briefs are drawn for both (Koehn 2004)."""
     rates: list[Rate] = []
     for name in (ALL_MET, *(name for name in CONSTRAINTS if name in assistant[0].met)):
         before, after = ([_met(check, name) for check in checks] for checks in (baseline, assistant))
-        rates.append(Rate(name, bootstrap_interval(before), bootstrap_interval(after), paired_bootstrap(before, after)))
+        rates.append(Rate(name, share_interval(before), share_interval(after), paired_bootstrap(before, after)))
     return tuple(rates)
 
 
@@ -122,8 +122,8 @@ def writing_section(measured: AssistantRates, cost: str = "") -> Section:
         Table(
             ["demand", "in one go", "with the assistant", "difference", "verdict"],
             rows,
-            caption=f"Share of {n} stories that meet each demand, with 95 % bootstrap intervals; that of the "
-            "difference is paired over the briefs.",
+            caption=f"Share of {n} stories that meet each demand, with 95 % Wilson intervals; that of the "
+            "difference is a paired bootstrap's over the briefs.",
         ),
         Text(
             f"Outline, draft, critique and revision; {measured.n_revised} of {n} stories were revised. {cost}".rstrip()
@@ -137,7 +137,7 @@ def writing_section(measured: AssistantRates, cost: str = "") -> Section:
         ),
     ]
     if n < FEW_STORIES:
-        blocks.append(Callout(f"With {n} stories the intervals are too narrow.", "warning"))
+        blocks.append(Callout(_remark_on_few(n), "warning"))
     return Section("Creative writing assistant", blocks)
 
 
@@ -148,9 +148,13 @@ def lines(measured: AssistantRates) -> list[str]:
         gain = rate.difference
         interval = f"{gain.difference:+.0%} [{gain.low:+.0%}, {gain.high:+.0%}]"
         rows.append((rate.name, f"{rate.baseline.estimate:.0%}", f"{rate.assistant.estimate:.0%}", interval))
-    few = len(measured.stories) < FEW_STORIES
-    remark = [f"With {len(measured.stories)} stories the intervals are too narrow."] if few else []
+    n = len(measured.stories)
+    remark = [_remark_on_few(n)] if n < FEW_STORIES else []
     return [*(f"{name:<10}{before:>10}{after:>11}   {gain}" for name, before, after, gain in rows), *remark]
+
+
+def _remark_on_few(n: int) -> str:
+    return f"With {n} stories the intervals of the differences are too narrow."
 
 
 def _met(check: ConstraintCheck, name: str) -> float:
