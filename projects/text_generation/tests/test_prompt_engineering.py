@@ -1,6 +1,7 @@
 """The entry module, the subcommands and the report sections, with scripted models and one tiny real one."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from text_generation.prompting.cases import SENTIMENT_CASES, Case, read_cases
 from text_generation.prompting.commands import run_ab, run_inject, run_prompts
 from text_generation.prompting.constrained_cost import constraint_cost
 from text_generation.prompting.search_types import SearchSettings
-from text_generation.prompting.sections import constraint_section, search_section, votes_section
+from text_generation.prompting.sections import ab_section, constraint_section, search_section, votes_section
 from text_generation.prompting.self_consistency import vote
 from text_generation.prompting.structured import regex_constraint
 
@@ -76,6 +77,13 @@ def test_ask_vote_and_compare() -> None:
     by_score, by_nats = result.comparisons
     assert by_score.difference.difference == 0.5
     assert by_score.verdict == by_nats.verdict == "sentiment_few_shot better"
+    of_score, of_nats = (block for block in ab_section(result).blocks if isinstance(block, Table))
+    assert (of_score.columns[1], of_nats.columns[1]) == ("score", "nats a byte")
+    for table, comparison in ((of_score, by_score), (of_nats, by_nats)):
+        first, second = table.rows
+        assert first[2:] == [None, None, None, "the first"]
+        assert second[2].estimate == comparison.difference.difference
+        assert second[3:] == [comparison.b_better, comparison.n_ties, "better"]
     voter = PromptEngineer(ScriptedBackend(["so\nAnswer: positive", "hm\nAnswer: negative"], repeat=True))
     found = voter.vote("sentiment_chain_of_thought", after_marker, n_samples=4, review="Fine.")
     assert (found.answer, found.tied) == ("positive", ("positive", "negative"))
@@ -169,7 +177,7 @@ def test_ab_leaves_a_report_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
     again = run_ab(config, ScriptedBackend([]))
     assert again["sentiment_few_shot_better_by_score_low"] == summary["sentiment_few_shot_better_by_score_low"]
     html = (tmp_path / "text_generation" / "latest" / "report.html").read_text()
-    assert "sentiment_few_shot better" in html
+    assert re.search(r"sentiment_few_shot \d+\.\d+\.\d+<", html)
 
 
 def test_a_server_that_fails_keeps_what_it_answered(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """Report sections of the prompt studies: results in, blocks of `roadmap_shared.report` out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roadmap_shared.metrics import Interval
 from roadmap_shared.report import Block, Callout, Section, Table, Text
 from roadmap_shared.report.blocks import Cell
-from text_generation.prompting.ab_test import ABResult, Comparison
+from text_generation.prompting.ab_test import ABResult, Comparison, Measure
 from text_generation.prompting.injection import LabResult
 from text_generation.prompting.injection_detector import Detector
 from text_generation.prompting.search_types import SearchResult
@@ -19,31 +19,26 @@ FEW_CASES = 30
 """Cases below which a percentile bootstrap interval is too narrow (`bootstrap_interval`)."""
 
 
+MEASURES: Mapping[Measure, tuple[str, str]] = {
+    "score": ("score", "1 is right; 95 % intervals, Wilson's where each answer is right or wrong, else bootstrap"),
+    "nats_per_byte": ("nats a byte", "of the reference answer, fewer are better; 95 % bootstrap intervals"),
+}
+"""How a report calls a measure, and what it says of it."""
+
+
 def ab_section(result: ABResult, rejected: str = "") -> Section:
-    """Every template's score, and each beside the baseline."""
-    rows: list[list[Cell]] = [
-        [of.template.name, of.template.version, of.mean("score"), of.mean("nats_per_byte")] for of in result.scores
-    ]
+    """A table a measure: every template's mean, and how it does beside the first."""
     blocks: list[Block] = [
-        Table(
-            ["template", "version", "score", "nats per byte of the reference"],
-            rows,
-            caption=f"Mean over {result.n_cases} cases; 95 % intervals (Wilson's where each answer is right or wrong, "
-            "else bootstrap). Score: 1 is right. Nats: fewer are better.",
-        ),
-        Table(
-            ["template", "against", "by", "better in", "difference", "ties", "verdict"],
-            [_comparison_row(comparison) for comparison in result.comparisons],
-            caption="Each template beside the first on the same cases. Better in: share of the cases, a tie "
-            "counting one half; difference: of the means, paired bootstrap. All with 95 % intervals.",
-        ),
+        _measure_table(result, measure) for measure in MEASURES if result.scores[0].values(measure) is not None
+    ]
+    blocks.append(
         Text(
             "A template is called better where the 95 % interval of the paired difference leaves out 0. The "
             "log-likelihood asks how probable the prompt makes the **reference** answer; it tells templates apart "
             "where a model's own answers are all wrong. It is unfair to a template that asks for reasoning before "
             "the answer."
-        ),
-    ]
+        )
+    )
     if result.n_cases < FEW_CASES:
         blocks.append(Callout(f"With {result.n_cases} cases the bootstrap intervals are too narrow.", "warning"))
     if rejected:
@@ -51,17 +46,31 @@ def ab_section(result: ABResult, rejected: str = "") -> Section:
     return Section("Templates compared", blocks)
 
 
-def _comparison_row(comparison: Comparison) -> list[Cell]:
-    difference = comparison.difference
-    share = comparison.b_better
+def _measure_table(result: ABResult, measure: Measure) -> Table:
+    name, remark = MEASURES[measure]
+    compared = {comparison.b: comparison for comparison in result.comparisons if comparison.measure == measure}
+    rows = [
+        [f"{of.template.name} {of.template.version}", of.mean(measure), *_beside(compared.get(of.template.name))]
+        for of in result.scores
+    ]
+    return Table(
+        ["template", name, "difference", "better in", "ties", "verdict"],
+        rows,
+        caption=f"Mean {name} over {result.n_cases} cases ({remark}). Each template beside the first on the same "
+        "cases: paired difference of the means, and share of the cases in which it is better, a tie counting one half.",
+    )
+
+
+def _beside(comparison: Comparison | None) -> list[Cell]:
+    """The cells of a template beside the first; none for the first itself."""
+    if comparison is None:
+        return [None, None, None, "the first"]
+    difference, told = comparison.difference, comparison.verdict
     return [
-        comparison.b,
-        comparison.a,
-        comparison.measure.replace("_", " "),
-        Interval(share.estimate, share.low, share.high),
         Interval(difference.difference, difference.low, difference.high),
+        comparison.b_better,
         comparison.n_ties,
-        comparison.verdict,
+        {f"{comparison.b} better": "better", f"{comparison.a} better": "worse"}.get(told, told),
     ]
 
 
