@@ -3,16 +3,18 @@
 import math
 import re
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from roadmap_shared.report import figure_svg
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Generation
 from text_generation.config.decoding import GREEDY, NUCLEUS, DecodingConfig
 from text_generation.decoding.frontier import frontier_figure
-from text_generation.decoding.strategies import STRATEGIES, compare_strategies, measure_strategy, sweep
+from text_generation.decoding.strategies import STRATEGIES, StrategyResult, compare_strategies, measure_strategy, sweep
 from text_generation.evaluation.diversity_metrics import self_bleu
 
 
@@ -98,6 +100,22 @@ def test_the_frontier_is_drawn_with_every_point_named() -> None:
     for text in ("0.25", "0.75", "temperature", "top-p", "my $greedy$"):
         assert text in svg
     assert len(frontier_figure(curves).axes) == 1
+
+
+def test_names_of_crowded_points_do_not_cover_each_other() -> None:
+    def point(name: str, diversity: float, logprob: float) -> StrategyResult:
+        return replace(empty, name=name, self_bleu=1 - diversity, logprob_per_token=logprob)
+
+    (empty,) = compare_strategies(ScoredBackend(["a b"], repeat=True), ["p"], {"greedy": GREEDY})
+    curve = [point(f"0.{n}", 0.5 + 0.001 * n, -0.5) for n in range(40)]
+    marked = [point(name, 0.52, -0.5) for name in ("sampling", "nucleus", "min_p")]
+    figure = frontier_figure({"temperature": [*curve, point("1.5", 0.9, -4.0)]}, marked)
+    figure.draw_without_rendering()
+    names = [text for text in figure.axes[0].texts if text.get_text()]
+    assert {"sampling", "nucleus", "min p", "0.0", "1.5"} <= {text.get_text() for text in names}
+    assert len(names) < 30  # there is no room for all
+    boxes = [Text.get_window_extent(text) for text in names]
+    assert not any(a.shrunk(0.99, 0.9).overlaps(b.shrunk(0.99, 0.9)) for a, b in combinations(boxes, 2))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from text_generation.coding.extraction import Extraction, complete_function, ext
 from text_generation.coding.prompts import (
     STOP,
     CodeRequest,
-    chat_prompt,
     completion_start,
     explain_prompt,
+    function_prompt,
     review_prompt,
     tests_prompt,
 )
@@ -91,12 +91,9 @@ class CodeGenerator:
         Raises:
             UserError: the model does not answer, or a request does not fit its context.
         """
-        if self._style == "chat":
-            prompts: list[Prompt] = [chat_prompt(request) for request in requests]
-            decoding = self._decoding
-        else:
-            prompts = [completion_start(request) for request in requests]
-            decoding = replace(self._decoding, stop=(*self._decoding.stop, *STOP))
+        prompts = [function_prompt(request, self._style) for request in requests]
+        ends = () if self._style == "chat" else STOP
+        decoding = replace(self._decoding, stop=(*self._decoding.stop, *ends))
         answers = self._generator.generate_many(prompts, decoding, seed)
         return [self._generated(request, answer) for request, answer in zip(requests, answers, strict=True)]
 

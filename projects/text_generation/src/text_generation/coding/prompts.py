@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from text_generation.backends.types import Message, Prompt
 from text_generation.coding.problems import Problem
+from text_generation.config.coding import CodeStyle
 
 _SYSTEM = (
     "You are an experienced Python programmer. You write correct, complete functions with the standard library alone."
@@ -30,6 +31,11 @@ class CodeRequest:
     def of(cls, problem: Problem) -> "CodeRequest":
         """What a problem asks for."""
         return cls(problem.description, problem.prompt, problem.entry_point, problem.examples)
+
+
+def function_prompt(request: CodeRequest, style: CodeStyle) -> Prompt:
+    """How a model is asked for a function: in a conversation, or by the text that it goes on from."""
+    return chat_prompt(request) if style == "chat" else completion_start(request)
 
 
 def chat_prompt(request: CodeRequest) -> Prompt:

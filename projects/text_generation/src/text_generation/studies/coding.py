@@ -6,10 +6,10 @@ from roadmap_shared.report import Callout, Sample, Section, Table
 from text_generation.code_generator import CodeGenerator
 from text_generation.coding.evaluation import JudgedSample, Scores, judge_problems, score
 from text_generation.coding.problems import built_in_problems
-from text_generation.coding.prompts import CodeRequest, completion_start
+from text_generation.coding.prompts import CodeRequest, function_prompt
 from text_generation.coding.sandbox import Sandbox
 from text_generation.coding.verifier import Verifier
-from text_generation.config.coding import SandboxConfig
+from text_generation.config.coding import CodeStyle, SandboxConfig
 from text_generation.config.decoding import DecodingConfig
 from text_generation.studies.types import Bench, NotApplicableError, Study
 from text_generation.text_generator import TextGenerator
@@ -25,10 +25,10 @@ def code(bench: Bench) -> Study:
     weak = [layer.name for layer in sandbox.check() if not layer.holds]
     if weak:
         raise NotApplicableError(f"the sandbox lacks {', '.join(weak)} on this system")
-    style = "chat" if bench.follows_instructions else "completion"
+    style: CodeStyle = "chat" if bench.follows_instructions else "completion"
     room = bench.backend.context_window - CODE_TOKENS
     count = bench.backend.count_tokens
-    fitting = [p for p in built_in_problems().problems if count(completion_start(CodeRequest.of(p))) <= room]
+    fitting = [p for p in built_in_problems().problems if count(function_prompt(CodeRequest.of(p), style)) <= room]
     problems = fitting[: bench.sizes.problems]
     if not problems:
         raise NotApplicableError(f"no problem leaves {CODE_TOKENS} tokens of a context of {room + CODE_TOKENS}")
