@@ -62,6 +62,9 @@ setup: $(STAMPS)/all
 # A shipped configuration, such as `full`, or a YAML file.
 config_flag = $(if $(CONFIG),--config "$(CONFIG)")
 
+# `full` of project $(1) goes on with the other models and data that it ships for a GPU: full_*.yaml.
+more_of_full = $(if $(filter full,$(CONFIG)),$(sort $(notdir $(basename $(wildcard projects/$(1)/src/$(1)/configs/full_*.yaml)))))
+
 define targets_of_present
 $(STAMPS)/$(2): $(STAMPS)/venv constraints.txt shared/pyproject.toml projects/$(2)/pyproject.toml
 	$(BIN)/python $(PIP_INSTALL) -e shared -e projects/$(2)
@@ -81,6 +84,7 @@ $(STAMPS)/$(2)-demo: $(STAMPS)/venv constraints.txt shared/pyproject.toml projec
 ## project-N: set up what it needs, run the main job, print where the report is [ARGS="--run.seed 1"] [CONFIG=full]
 project-$(1): $(STAMPS)/$(2)
 	$(BIN)/python -m $(2) run $$(config_flag) $$(ARGS)
+	$$(foreach more,$$(call more_of_full,$(2)),$(BIN)/python -m $(2) run --config $$(more) $$(ARGS) &&) true
 
 ## install-N: .venv with roadmap-shared and project N only
 install-$(1): $(STAMPS)/$(2)

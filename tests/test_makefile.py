@@ -161,6 +161,19 @@ def test_config_and_args_reach_the_command(make: Make, checkout: Path, variables
     assert calls(checkout)[-1] == f"-m transformer_from_scratch run {arguments}"
 
 
+def test_full_goes_on_with_the_other_full_configurations(make: Make, checkout: Path) -> None:
+    configs = checkout / "projects" / "transformer_from_scratch" / "src" / "transformer_from_scratch" / "configs"
+    configs.mkdir(parents=True)
+    for name in ("default", "full", "full_b", "full_a", "fuller"):
+        (configs / f"{name}.yaml").touch()
+    make("project-1", "CONFIG=full", "ARGS=--seed 3")
+    assert calls(checkout)[-3:] == [
+        f"-m transformer_from_scratch run --config {name} --seed 3" for name in ("full", "full_a", "full_b")
+    ]
+    make("project-1", "CONFIG=full_a")
+    assert calls(checkout) == ["-m transformer_from_scratch run --config full_a"]
+
+
 def test_setup_installs_all_that_is_here_once(make: Make, checkout: Path) -> None:
     install = pip("-r requirements-dev.txt -e shared[dev] -e projects/transformer_from_scratch[dev]")
     assert make("setup").returncode == 0
