@@ -58,6 +58,12 @@ settings of other commands, which need a file, a network, a GPU or minutes, are 
 # Steps that only prepare a shell; there is nothing of ours in them to go wrong.
 SHELL = {"python -m venv .venv", "python3 -m venv .venv", ". .venv/bin/activate", "source .venv/bin/activate"}
 
+LAUNCHERS = {
+    "torchrun": r"--(standalone|nproc-per-node|nnodes)(=\S+)?|\d+|gpu",
+    "accelerate": r"launch|--(multi_gpu|num_processes|num_machines)(=\S+)?|\d+",
+}
+"""What starts several processes → what may stand before `-m package`."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -162,6 +168,8 @@ def test_commands_are_found_in_a_document(tmp_path: Path) -> None:
         ("transformer-from-scratch trian", "has no command 'trian'"),
         ("transformer-from-scratch run --config nowhere.yaml", "nowhere.yaml: no such file"),
         ("torchrun --nproc-per-node 2 -m transformer_from_scratch run --seed 1", "unknown flag '--seed'"),
+        ("accelerate launch --num_processes 2 -m bert_sentiment run --seed 1", "unknown flag '--seed'"),
+        ("accelerate launch --nproc 2 -m bert_sentiment run", "'--nproc'"),
         ("pip install -e 'shared[no-such-extra]'", "shared has not all of the extras"),
         ("pip install no-such-distribution", "no-such-distribution is not in constraints.txt"),
         ("python tools/no_such_script.py", "there is no tools/no_such_script.py"),
@@ -185,8 +193,8 @@ def check(shown: Shown) -> None:
         return
     if program.replace("-", "_") in ROADMAP:
         check_project_command(program.replace("-", "_"), tuple(arguments))
-    elif program == "torchrun":
-        check_torchrun(arguments)
+    elif program in LAUNCHERS:
+        check_launcher(program, arguments)
     elif program == "make":
         check_make(tuple(arguments))
     elif program == "pip":
@@ -251,10 +259,10 @@ def skip_if_missing(package: str) -> None:
         pytest.skip(f"project {package} is not in this checkout yet")
 
 
-def check_torchrun(arguments: list[str]) -> None:
-    """Check what `torchrun --its-own flags -m package ...` launches."""
+def check_launcher(program: str, arguments: list[str]) -> None:
+    """Check what `torchrun --its-own flags -m package ...` or `accelerate launch ... -m package ...` launches."""
     own, launched = arguments[: arguments.index("-m")], arguments[arguments.index("-m") + 1 :]
-    assert all(re.fullmatch(r"--(standalone|nproc-per-node|nnodes)(=\S+)?|\d+|gpu", word) for word in own), own
+    assert all(re.fullmatch(LAUNCHERS[program], word) for word in own), own
     assert launched[0] in ROADMAP
     check_project_command(launched[0], tuple(launched[1:]))
 
@@ -274,9 +282,10 @@ def check_make(arguments: tuple[str, ...]) -> None:
     if dry.returncode == 2 and "is not in this checkout yet" in dry.stderr:
         pytest.skip(dry.stderr.strip())
     assert dry.returncode == 0, dry.stderr
-    for package, rest in re.findall(r"^\S+/python -m (\w+)(?: (.*))?$", dry.stdout, re.MULTILINE):
-        if package in ROADMAP:
-            check_project_command(package, tuple(shlex.split(rest)))
+    for command in re.split(r"\n|&&", dry.stdout):
+        found = re.fullmatch(r"\S+/python -m (\w+)(?: (.*))?", command.strip())
+        if found and found[1] in ROADMAP:
+            check_project_command(found[1], tuple(shlex.split(found[2] or "")))
 
 
 def check_pip(arguments: list[str]) -> None:

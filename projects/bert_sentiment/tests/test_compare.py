@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_sentiment.comparison import measuring
+from bert_sentiment.comparison import fitting, measuring
 from bert_sentiment.comparison.command import run
 from bert_sentiment.comparison.data_sets import load_data_sets
 from bert_sentiment.models import callbacks
@@ -83,6 +83,29 @@ def test_a_changed_text_or_setting_is_measured_anew(compare_config, fits, tmp_pa
     (tmp_path / "one.csv").write_text(texts.replace(f"{text},", f"{text} really,"), encoding="utf-8")
     run(config)
     assert fits == ["tfidf on one", "scratch on one"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_preprocessing_of_one_data_set_is_measured_anew_there_alone(compare_config, fits, monkeypatch):
+    config = compare_config(models=("tfidf", "scratch"))
+    run(config)
+    fits.clear()
+    lengths: list[int] = []
+    real = fitting.train
+
+    def record(model, *arguments):
+        lengths.append(model.preprocessing.max_length)
+        return real(model, *arguments)
+
+    monkeypatch.setattr(fitting, "train", record)
+    own = replace(config, dataset_settings=("two.max_length=20",))
+    run(own)
+    assert fits == ["scratch on two"]
+    assert lengths == [20]  # the model itself has the setting, and takes it to other texts
+    fits.clear()
+    run(own)
+    run(config)
+    assert fits == []
 
 
 @pytest.mark.usefixtures("no_report")

@@ -40,6 +40,9 @@ def test_a_key_changes_with_all_that_changes_a_figure_and_with_nothing_else(enco
     assert changed(replace(config, run=RunConfig(seed=2))) == ["scratch", "finetune"]
     assert changed(replace(config, scratch=TINY_SCRATCH)) == ["scratch"]
     assert changed(replace(config, preprocessing=PreprocessingConfig(html=False))) == ["scratch", "frozen", "finetune"]
+    own = NamedSplits("one", named("one").splits, {"html": False})
+    assert changed(config, own) == ["scratch", "frozen", "finetune"]
+    assert changed(config, NamedSplits("one", named("one").splits, {"html": True})) == []
     assert changed(config, named("one", seed=9)) == everyone
     monkeypatch.setattr(keys, "version", lambda name: "1.0" if name == "scikit-learn" else "2.0")
     assert changed(config) == ["tfidf", "scratch", "frozen", "finetune"]
@@ -105,3 +108,11 @@ def test_a_changed_test_text_is_a_test_that_was_not_done(tmp_path):
     assert measuring.results_of(fit, [data], config, cache)[1] is False
     assert measuring.results_of(fit, [data, other], config, cache)[1] is True
     assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+def test_too_little_memory_names_the_data_set():
+    data = named("one")
+    fit = Fit(ModelSpec("majority"), data, 1.0, data.splits.train)
+    assert measuring._reason(MemoryError(), fit) == (
+        "out of memory: use a smaller --trainer.batch_size or --dataset_settings one.max_length"
+    )

@@ -1,13 +1,18 @@
 """What can be asked of the comparison, and what is said of a wrong request."""
 
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from bert_sentiment.cli import main
 from bert_sentiment.comparison.command import run
 from bert_sentiment.comparison.data_sets import load_data_sets, read_settings
-from bert_sentiment.config import CompareConfig
+from bert_sentiment.config import CompareConfig, DataConfig, PreprocessingConfig
 from bert_sentiment.config.compare import ModelSpec
-from roadmap_shared.config import load_config, to_yaml
+from roadmap_shared.config import load_config, parsing, to_yaml
+from roadmap_shared.config.settings import settings_of
 from roadmap_shared.errors import UserError
 
 KINDS = (
@@ -79,6 +84,8 @@ def test_settings_of_one_data_set_go_before_those_of_all():
         ("one", "'one': write it as NAME.SETTING=VALUE, as in mine.test_path=test.csv"),
         ("onne.test_share=0.3", "'onne.test_share=0.3': there is no data set 'onne'. Did you mean 'one'?"),
         ("one.test_shar=0.3", "'one.test_shar=0.3': there is no setting 'test_shar'. Did you mean 'test_share'?"),
+        ("one.mentoins=keep", "'one.mentoins=keep': there is no setting 'mentoins'. Did you mean 'mentions'?"),
+        ("two.max_lenght=64", "'two.max_lenght=64': there is no setting 'max_lenght'. Did you mean 'max_length'?"),
         ("one.path=a.csv", "'one.path=a.csv': which texts are read is said by --datasets NAME=SOURCE"),
         ("one.label_map='0=a", "'one.label_map='0=a': No closing quotation"),
     ],
@@ -101,6 +108,45 @@ def test_an_error_of_a_loader_names_the_data_set(compare_config, tmp_path):
         f"data set 'one': {tmp_path / 'one.csv'}: has no column 'txt' for --dataset_settings one.text_column. "
         "Did you mean 'text'? Its columns are text, label"
     )
+
+
+def test_each_data_set_has_its_own_preprocessing(compare_config):
+    base = PreprocessingConfig(max_length=50, html=False)
+    config = compare_config(
+        preprocessing=base,
+        dataset_settings=("one.max_length=256", "one.truncation=head_tail", "urls=keep", "two.urls=token"),
+    )
+    one, two = load_data_sets(config)
+    assert one.preprocessing(config) == replace(base, max_length=256, truncation="head_tail", urls="keep")
+    assert two.preprocessing(config) == base
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("one.max_length=4", "--dataset_settings one.max_length 4 must be at least 8"),
+        (
+            "one.truncation=middle",
+            "--dataset_settings one: truncation: 'middle' is not one of 'head', 'tail', 'head_tail'",
+        ),
+    ],
+)
+def test_a_wrong_preprocessing_names_the_data_set(compare_config, item, message):
+    with pytest.raises(UserError) as raised:
+        load_data_sets(compare_config(dataset_settings=(item,)))
+    assert str(raised.value) == f"data set 'one': {message}"
+
+
+@pytest.mark.parametrize("name", ["compare", "compare_full"])
+def test_the_shipped_settings_of_data_sets_can_be_read(name):
+    config = load_config(CompareConfig, Path(str(files("bert_sentiment") / "configs" / f"{name}.yaml")))
+    settings = read_settings(config.dataset_settings, [spec.name for spec in config.dataset_specs])
+    assert set(settings) == {spec.name for spec in config.dataset_specs}
+    for own in settings.values():
+        cleaning = {key: value for key, value in own.items() if key in settings_of(PreprocessingConfig)}
+        reading = {key: value for key, value in own.items() if key not in cleaning}
+        for config_class, texts in ((PreprocessingConfig, cleaning), (DataConfig, reading)):
+            parsing.parse(config_class, texts, (), prog="", description="", file_name="")
 
 
 def test_it_is_not_for_several_processes(compare_config, monkeypatch):

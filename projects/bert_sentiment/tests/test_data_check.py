@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from bert_sentiment.config import DataConfig, PreprocessingConfig
-from bert_sentiment.data.data_check import DataCheck, Leakage, Pair, check_data, measure_lengths
+from bert_sentiment.data.check_results import DataCheck, Leakage, Pair
+from bert_sentiment.data.check_sentences import print_warnings
+from bert_sentiment.data.data_check import check_data, measure_lengths
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.label_noise import (
     N_FOLDS,
@@ -25,6 +28,7 @@ from bert_sentiment.data.label_noise import (
     stratified_folds,
     tf_idf,
 )
+from bert_sentiment.data.label_slips import label_slips, slip_sentence
 from bert_sentiment.data.similarity import contained, near_groups, read_words
 from bert_sentiment.data.types import Example, SentimentDataset, Splits
 
@@ -117,10 +121,65 @@ def test_the_findings_in_words(check: DataCheck) -> None:
     )
 
 
+def test_what_is_said_before_training(check: DataCheck, capsys: pytest.CaptureFixture[str]) -> None:
+    print_warnings(check)
+    assert capsys.readouterr().out.splitlines() == [
+        "data check: 3 of 4 test texts (75.0%) are known from training",
+        "data check: 1 text with more than one label (the first are a:1 and a:2)",
+        "data check: 18.8% of the texts are cut to 10 tokens; --preprocessing.max_length and "
+        "--preprocessing.truncation decide where",
+    ]
+
+
+def test_rare_labels_slips_and_a_test_of_one_label_are_said_before_training(tokenizer: PreTrainedTokenizerBase) -> None:
+    labels = ("negative", "positive", "postive")
+    rows = [(f"text {index} {index}", index % 2) for index in range(60)] + [("slip one", 2), ("slip two", 2)]
+    parts = [dataset(name, *chosen) for name, chosen in (("a", rows), ("b", rows[:0]), ("c", [("other words", 1)]))]
+    splits = Splits(*(replace(part, labels=labels) for part in parts))
+    check = check_data(splits, tokenizer, PreprocessingConfig())
+    slip = (
+        "Labels: 'postive' (2) and 'positive' (30) are nearly the same. Each is a class of its own; if that is not "
+        "meant: --data.label_map negative=negative positive=positive postive=positive"
+    )
+    assert check.warnings == (
+        slip,
+        "rare among 62 training texts: postive (2); look at macro-F1, not accuracy",
+        "every test text has the label 'positive': there is no area under the ROC curve",
+    )
+    assert slip in check.findings
+
+
+@pytest.mark.parametrize(
+    ("counts", "slips"),
+    [
+        ({"negative": 50, "positive": 50, "postive": 3}, {"postive": "positive"}),
+        ({"negative": 50, "Positive": 40, "positive": 30}, {"positive": "Positive"}),
+        ({"good": 50, "Good": 1, "bad": 9, "goood": 2, "GOOOD": 1}, dict.fromkeys(("Good", "goood", "GOOOD"), "good")),
+        ({"negative": 50, "positive": 50, "neutral": 1}, {}),
+        ({"positive": 50, "postive": 20}, {}),
+        ({"negative": 50, "very negative": 2}, {}),
+        ({"4 stars": 50, "5 stars": 2, "1": 50, "10": 1}, {}),
+        ({"happy": 50, "unhappy": 2}, {}),
+    ],
+)
+def test_labels_that_may_be_a_slip(counts: dict[str, int], slips: dict[str, str]) -> None:
+    assert label_slips(counts) == slips
+
+
+def test_the_mended_label_map_starts_from_the_given_one() -> None:
+    sentence = slip_sentence({"bad": 9, "Bad": 1, "very good": 9}, ("0=bad", "1=Bad", "2=very good"))
+    assert sentence.endswith(
+        "'Bad' (1) and 'bad' (9) differ by case only. Each is a class of its own; if that is not "
+        "meant: --data.label_map 0=bad 1=bad '2=very good'"
+    )
+    assert slip_sentence({"bad": 9, "good": 9}) == ""
+
+
 def test_lengths_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
     texts = [["a b c", "a"], [], ["a <br/> b " + "c " * 8]]
     lengths = measure_lengths(texts, tokenizer, PreprocessingConfig(max_length=8))
     assert (lengths.n_texts, lengths.room, lengths.median, lengths.longest) == (3, 6, 3.0, 10)
+    assert lengths.by_part == ((3, 1), (), (10,))
     assert lengths.percentile_95 == pytest.approx(9.3)
     assert lengths.share_cut == pytest.approx(1 / 3)
     assert lengths.share_tokens_lost == pytest.approx(4 / 14)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from bert_sentiment.config import DataConfig
+from bert_sentiment.config import DataConfig, PreprocessingConfig
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.splitting import fold
 from bert_sentiment.data.types import Example, Reject, Splits
+from bert_sentiment.inference.predictor import unusable
 from roadmap_shared.offline import sentiment
 
 from .helpers import loading_error, write_csv
@@ -27,6 +28,18 @@ def reviews(n: int = 20, labels: tuple[str, ...] = ("negative", "positive")) -> 
 
 def all_examples(splits: Splits) -> list[Example]:
     return [*splits.train.examples, *splits.validation.examples, *splits.test.examples]
+
+
+def test_labels_of_built_in_texts_are_mapped_as_those_of_a_file(tmp_path: Path) -> None:
+    plain = load_splits(DataConfig())
+    mapped = load_splits(DataConfig(label_map=("positive=Good", "negative=Bad")))
+    assert mapped.labels == ("Bad", "Good")
+    assert [mapped.labels[example.label] for example in mapped.test.examples] == [
+        {0: "Bad", 2: "Good"}[example.label] for example in plain.test.examples if example.label != 1
+    ]
+    assert loading_error(DataConfig(label_map=("postive=Good",)), tmp_path) == (
+        "--data.label_map postive=Good: the built-in texts have the labels negative, neutral, positive"
+    )
 
 
 def test_built_in_texts_train_on_some_domains_and_test_on_all() -> None:
@@ -78,13 +91,23 @@ def test_rows_that_are_no_examples_are_rejected_with_their_line(tmp_path: Path) 
         Reject("r.csv:2", "empty text"),
         Reject("r.csv:3", "empty text"),
         Reject("r.csv:4", "no label"),
-        Reject("r.csv:5", "2 columns expected, 3 found"),
+        Reject("r.csv:5", "2 columns expected, 3 found: put a cell that holds a comma in quotes"),
     )
     assert len(all_examples(splits)) == 20
     assert log == [
-        "r.csv: 4 of 24 rows left out (2 × empty text, 1 × no label, 1 × 2 columns expected, 3 found; the first is "
-        "r.csv:2)"
+        "r.csv: 4 of 24 rows left out (2 × empty text, 1 × no label, 1 × 2 columns expected, 3 found: put a cell that "
+        "holds a comma in quotes; the first is r.csv:2)"
     ]
+
+
+@pytest.mark.parametrize("markup", ["<br>", " <p>\n</p> ", "&nbsp;", "<!-- cut --><br/>&#32;"])
+def test_a_text_of_markup_alone_is_rejected_as_when_it_is_labelled(tmp_path: Path, markup: str) -> None:
+    kept = [("<3", "positive"), ("<b>bold</b>", "positive"), ("&amp;", "negative")]
+    path = write_csv(tmp_path / "r.csv", [*reviews(), *kept, (markup, "positive")])
+    splits = load_splits(DataConfig(path=path))
+    assert [reject.reason for reject in splits.train.rejects] == ["empty once markup is taken away"]
+    assert {text for text, _ in kept} <= {example.text for example in all_examples(splits)}
+    assert unusable(markup, PreprocessingConfig()) == "is empty once markup is taken away"
 
 
 def test_json_cells_of_other_types(tmp_path: Path) -> None:
@@ -255,6 +278,11 @@ def wrong_files(folder: Path) -> Iterator[tuple[DataConfig, str]]:
         DataConfig(path=write_csv(folder / "rare.csv", [*reviews(), ("oops", "postive")])),
         "rare.csv: label 'postive' has fewer than 2 different texts (rare.csv:22). Did you mean 'positive'? Add some, "
         "or leave it out with --data.label_map negative=negative positive=positive",
+    )
+    yield (
+        DataConfig(path=write_csv(folder / "four.csv", reviews(4))),
+        "four.csv: 4 texts are too few to hold out a validation part; give each label 3 different texts or more, or "
+        "name a file of validation texts with --data.validation_path",
     )
     yield (
         DataConfig(path=write_csv(folder / "free.csv", [(f"t{i}", f"u{i}") for i in range(101)])),

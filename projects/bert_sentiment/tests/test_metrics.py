@@ -11,6 +11,7 @@ from bert_sentiment.evaluation.metrics import (
     compare,
     confident_mistakes,
     evaluate,
+    macro_auc,
     sampled_texts,
     score,
     summary_figures,
@@ -107,3 +108,10 @@ def test_robustness_takes_some_texts_with_their_labels(test_part):
     assert len(texts) == len(targets) == 12
     label_of = {example.text: example.label for example in test_part.examples}
     assert [label_of[text] for text in texts] == targets
+
+
+def test_labels_that_no_text_has_are_left_out_of_the_area_and_none_is_left_for_one_label():
+    probabilities = np.array([[0.5, 0.1, 0.4], [0.2, 0.2, 0.6], [0.7, 0.1, 0.2]])
+    # Of the pairs (text 0 or 2, text 1), both are in the right order by label 0 and by label 2.
+    assert macro_auc(probabilities, np.array([0, 2, 0])) == 1
+    assert macro_auc(probabilities, np.array([2, 2, 2])) is None

@@ -13,7 +13,7 @@ from bert_sentiment.inference.files import FileResult
 from bert_sentiment.inference.predictor import Predictor
 from roadmap_shared.errors import UserError
 
-from .helpers import label_file, labelling_error
+from .helpers import label_file, labelling_error, said
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -41,14 +41,23 @@ def test_bad_records_are_rejected_and_the_rest_is_labelled(predictor: Predictor,
     assert rejects_of(result) == [
         {"row": 2, "line": 3, "reason": "is empty"},
         {"row": 3, "line": 4, "reason": "is empty once markup is taken away"},
-        {"row": 4, "line": 5, "reason": "2 columns expected, 3 found"},
-        {"row": 7, "line": 8, "reason": "a quote that is not closed"},
+        {"row": 4, "line": 5, "reason": "2 columns expected, 3 found: put a cell that holds a comma in quotes"},
+        {"row": 7, "line": 8, "reason": "a quote that is not closed: close it, or write a quote inside a cell twice"},
         {"row": 9, "line": 10, "reason": "has 1,000,001 characters; at most 1,000,000 are read"},
     ]
     with result.output.open(newline="") as file:
         assert [row[1] for row in csv.reader(file)] == ["id", "1", "5", "6", "8", "10"]
     assert result.rejects == tmp_path / "a.rejects.jsonl"
     assert (result.n_labelled, result.n_rejected) == (5, 5)
+
+
+def test_a_file_without_records_is_said_to_have_none(predictor: Predictor, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("id,text\n")
+    result = label_file(predictor, source)
+    assert said == [f"{source}: holds no records, so there is nothing to label and {result.output} has none either"]
+    assert result.output.read_text() == "id,text,predicted_label,predicted_probability\n"
+    assert (result.n_labelled, result.n_rejected, result.rejects) == (0, 0, None)
 
 
 def test_rejects_of_an_earlier_run_go(predictor: Predictor, tmp_path: Path) -> None:
@@ -133,7 +142,10 @@ def test_errors_about_the_input(predictor: Predictor, tmp_path: Path) -> None:
         f"{plain}: has one text a line and no columns: leave --text_column out"
     )
     quote = write("g.csv", b'"text,id\n1,2\n')
-    assert labelling_error(predictor, quote) == f"{quote}: its first line is no header (a quote that is not closed)"
+    assert labelling_error(predictor, quote) == (
+        f"{quote}: its first line is no header (a quote that is not closed: close it, or write a quote inside a cell "
+        "twice)"
+    )
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -161,7 +161,7 @@ def test_an_unclosed_quote_costs_one_row(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", 'text,label\ngood,1\n"never closed,0\nbad,0\nfine,1\n')
     assert read(path)[1] == [
         Row(2, {"text": "good", "label": "1"}),
-        Row(3, {}, "a quote that is not closed"),
+        Row(3, {}, "a quote that is not closed: close it, or write a quote inside a cell twice"),
         Row(4, {"text": "bad", "label": "0"}),
         Row(5, {"text": "fine", "label": "1"}),
     ]
@@ -169,7 +169,10 @@ def test_an_unclosed_quote_costs_one_row(tmp_path: Path) -> None:
 
 def test_an_unclosed_quote_before_a_quoted_row_costs_one_row(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", 'text,label\n"never closed,0\n"bad",0\n')
-    assert read(path)[1] == [Row(2, {}, "a quote that is not closed"), Row(3, {"text": "bad", "label": "0"})]
+    assert read(path)[1] == [
+        Row(2, {}, "a quote that is not closed: close it, or write a quote inside a cell twice"),
+        Row(3, {"text": "bad", "label": "0"}),
+    ]
 
 
 def test_bare_quotes_within_a_line_are_text(tmp_path: Path) -> None:
@@ -185,11 +188,17 @@ def test_line_numbers_count_the_lines_of_a_quoted_cell(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolon"), ("\t", "tab")])
+def test_the_remedy_names_the_delimiter(tmp_path: Path, delimiter: str, name: str) -> None:
+    path = write(tmp_path / "f.csv", f"text{delimiter}label\na{delimiter}1{delimiter}2\n")
+    assert read(path)[1] == [Row(2, {}, f"2 columns expected, 3 found: put a cell that holds a {name} in quotes")]
+
+
 def test_rows_of_another_width_are_problems(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", "text,label\na,1,2\nb\nc,0\n")
     assert read(path)[1] == [
-        Row(2, {}, "2 columns expected, 3 found"),
-        Row(3, {}, "2 columns expected, 1 found"),
+        Row(2, {}, "2 columns expected, 3 found: put a cell that holds a comma in quotes"),
+        Row(3, {}, "2 columns expected, 1 found: add the cells that are missing"),
         Row(4, {"text": "c", "label": "0"}),
     ]
 
@@ -224,7 +233,7 @@ def test_lines_that_are_put_back_come_again_in_their_order() -> None:
 def test_two_stray_quotes_do_not_swallow_the_rows_between_them(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", 'text,label\n"opens,0\nbetween,1\ncloses,0"\nfine,1\n')
     assert read(path)[1] == [
-        Row(2, {}, "a quote that is not closed"),
+        Row(2, {}, "a quote that is not closed: close it, or write a quote inside a cell twice"),
         Row(3, {"text": "between", "label": "1"}),
         Row(4, {"text": "closes", "label": '0"'}),
         Row(5, {"text": "fine", "label": "1"}),
@@ -233,7 +242,10 @@ def test_two_stray_quotes_do_not_swallow_the_rows_between_them(tmp_path: Path) -
 
 def test_a_long_cell_in_a_row_of_another_width_is_one_problem(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", 'text,label\n"first line\nsecond, and\nthird line",1,2\nfine,1\n')
-    assert read(path)[1] == [Row(2, {}, "2 columns expected, 3 found"), Row(5, {"text": "fine", "label": "1"})]
+    assert read(path)[1] == [
+        Row(2, {}, "2 columns expected, 3 found: put a cell that holds a comma in quotes"),
+        Row(5, {"text": "fine", "label": "1"}),
+    ]
 
 
 def test_tab_separated_text_may_begin_with_a_quote(tmp_path: Path) -> None:
@@ -346,7 +358,12 @@ def test_gzip_is_unpacked_and_a_cut_archive_named(tmp_path: Path) -> None:
             "DIR/f.xlsx: cannot tell its format by its name: use .csv, .tsv, .jsonl, .json, .parquet (each but the "
             "last also as .gz), or .txt with `label text` a line",
         ),
-        ("f.csv", '"x', "DIR/f.csv: its first line is no header (a quote that is not closed)"),
+        (
+            "f.csv",
+            '"x',
+            "DIR/f.csv: its first line is no header (a quote that is not closed: close it, or write a quote inside a "
+            "cell twice)",
+        ),
         (
             "f.jsonl",
             "oops\n",

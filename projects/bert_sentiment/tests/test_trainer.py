@@ -210,7 +210,16 @@ def test_only_whole_checkpoints_count(tmp_path):
 # --- several processes ----------------------------------------------------------------------------
 
 
-def test_two_processes_give_the_metrics_of_one(fine_tune, encoder_folder, tmp_path):
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    # --multi_gpu: it starts several processes, by what is torchrun too. With --cpu it starts one, whatever is asked.
+    "accelerate launch": "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0".split(),
+}
+"""The modules behind the commands: those of the interpreter that runs the tests."""
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_give_the_metrics_of_one(launcher, fine_tune, encoder_folder, tmp_path):
     single = fine_tune(dropout=0.0)
     script = tmp_path / "two.py"
     script.write_text(
@@ -232,18 +241,23 @@ with rule.start_run(config, project="bert_sentiment", command="run") as run:
     model = rule.build_classifier(config.model, rule.PreprocessingConfig(), rule.LABELS, run.seed)
     result = rule.train(model, rule.SPLITS, config.trainer, run)
     if run.is_main:
-        Path({str(tmp_path / "result.json")!r}).write_text(json.dumps([result.steps, run.history()]))
+        n_processes = rule.torch.distributed.get_world_size()
+        found = [n_processes, result.steps, run.history()]
+        Path({str(tmp_path / "result.json")!r}).write_text(json.dumps(found))
 """,
         encoding="utf-8",
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    # A configuration that `accelerate config` left in the user's home is none of the test's.
+    environment["HF_HOME"] = str(tmp_path / "home")
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
-    steps, history = json.loads((tmp_path / "result.json").read_text())
-    assert steps == single.result.steps
-    for name in ("val_loss", "val_accuracy", "loss"):
+    n_processes, steps, history = json.loads((tmp_path / "result.json").read_text())
+    assert (n_processes, steps) == (2, single.result.steps)
+    for name in ("val_loss", "val_accuracy", "val_macro_f1", "loss"):
         expected = [line[name] for line in single.history if name in line]
+        assert expected, name
         assert [line[name] for line in history if name in line] == pytest.approx(expected, abs=1e-4), name
 
 

@@ -215,6 +215,7 @@ def test_lengths_show_the_share_that_the_context_holds() -> None:
 
 
 def test_lengths_that_are_all_the_context() -> None:
+    assert axes_of(length_figure({"train": [0, 3]}, 64))[0].get_xlim()[0] == 1  # a text without any token
     axes = axes_of(length_figure({"train": [64, 64]}, 64))[0]
     assert axes.get_xlim() == (64, 128)
     assert legend_texts(axes) == ["100 % of train (2 texts)"]

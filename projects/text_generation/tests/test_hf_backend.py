@@ -293,6 +293,41 @@ def test_a_prompt_longer_than_the_context(backend: HuggingFaceBackend) -> None:
         backend.likelihood([("x" * 130, "x")])
 
 
+@pytest.mark.parametrize(
+    "decoding", [SAMPLED, GREEDY, replace(BEAM_SEARCH, num_beams=2)], ids=["sample", "greedy", "beam"]
+)
+def test_answers_of_what_fits_end_with_the_context(backend: HuggingFaceBackend, decoding: DecodingConfig) -> None:
+    prompts = ["x" * 127, "x" * 125, "x" * 120, "the cat", "x" * 125]
+    together = backend.generate(prompts, replace(decoding, max_new_tokens=None, default_new_tokens=9), seed=4)
+    limits = [min(9, 128 - answer.prompt_tokens) for answer in together]
+    assert limits[:3] == [1, 3, 8]
+    assert all(answer.new_tokens <= limit for answer, limit in zip(together, limits, strict=True))
+    assert any(answer.finish_reason == "length" for answer in together[:3])
+    for row, (answer, limit) in enumerate(zip(together, limits, strict=True)):
+        # The same as with the number given: in its own place of the call, which chooses its random numbers.
+        shorter = ["x"] * row + [prompts[row]] + ["x"] * (len(prompts) - row - 1)
+        explicit = backend.generate(shorter, replace(decoding, max_new_tokens=limit), seed=4)[row]
+        assert (answer.text, answer.finish_reason) == (explicit.text, explicit.finish_reason)
+
+
+def test_a_stream_of_what_fits_is_what_generate_gives(backend: HuggingFaceBackend) -> None:
+    fits = replace(SAMPLED, max_new_tokens=None, default_new_tokens=512)
+    assert "".join(backend.stream("the cat", fits, 2)) == backend.generate(["the cat"], fits, 2)[0].text
+    with pytest.raises(UserError) as caught:
+        backend.generate(["x", "x" * 128], fits)
+    assert str(caught.value) == (
+        "prompt 2 of 2 has 128 tokens: no room for an answer is left in the 128 tokens of tiny's context. Shorten the "
+        "prompt."
+    )
+
+
+def test_messages_name_the_flags_that_were_used(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^--model.name {tmp_path}/gone: there is no such folder$"):
+        HuggingFaceBackend.load(f"{tmp_path}/gone", flag="--model.name")
+    with pytest.raises(UserError, match=f"^--model.name {tmp_path}: is no model folder "):
+        HuggingFaceBackend.load(str(tmp_path), flag="--model.name")
+
+
 def test_a_folder_gives_the_same_answers(backend: HuggingFaceBackend, folder: Path) -> None:
     loaded = HuggingFaceBackend.load(str(folder), device="cpu", batch_size=4)
     decoding = replace(GREEDY, max_new_tokens=8)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadmap_shared.errors import UserError
+from roadmap_shared.report import Table
 from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
@@ -20,6 +21,7 @@ from text_generation.prompting.injection_cases import APPS, InjectionCase, read_
 from text_generation.prompting.injection_defences import Defence, Parts, built_in_defences, datamark, delimit, encode
 from text_generation.prompting.injection_detector import best_threshold, detect, fit_detector
 from text_generation.prompting.injection_grading import grade, leaks, points_elsewhere
+from text_generation.prompting.sections import injection_section
 
 CASES, REJECTS = read_injections()
 DETECTOR = fit_detector(CASES)
@@ -115,6 +117,48 @@ def test_detector_and_output_check_around_a_model_that_obeys() -> None:
     assert fewer is not None
     assert fewer.difference == pytest.approx(layered.count("obeyed") / len(ATTACKS) - 1)
     assert result.fewer_attacks("encoding") is None
+
+
+def test_each_defence_is_compared_with_none_on_the_cases_that_fit_both() -> None:
+    """`none` has room for all but the last attack, delimiting for the first three attacks and a benign text, encoding
+    for one case and hierarchy for the one that `none` lacks."""
+    last = ATTACKS[-1]
+    room = {
+        "none": {case.id for case in CASES} - {last.id},
+        "delimiting": {*(case.id for case in ATTACKS[:3]), BENIGN[0].id, last.id},
+        "encoding": {ATTACKS[0].id, last.id},
+        "hierarchy": {last.id},
+    }
+    chosen = [DEFENCES[name] for name in room]
+    delimited = {prompt_of(case, DEFENCES["delimiting"], SECRET, 0).messages()[1].content for case in ATTACKS[1:3]}
+    backend = scripted(obedient, chosen)
+
+    def answer(prompt: Prompt) -> str:
+        assert not isinstance(prompt, str)
+        return "We repair bicycles." if prompt[1].content in delimited else backend.generate([prompt], DECODING)[0].text
+
+    asked = ScriptedBackend(answer)
+    result = run_lab(asked, CASES, chosen, DECODING, fits=lambda case, defence: case.id in room[defence.name])
+    assert [len(of.outcomes) for of in result.results] == [len(CASES) - 1, 4]
+    assert result.left_out == ("encoding", "hierarchy")
+    fewer = result.fewer_attacks("delimiting")
+    assert fewer is not None
+    assert fewer.difference == pytest.approx(1 / 3 - 1)
+    table = injection_section(result).blocks[0]
+    assert isinstance(table, Table)
+    assert [row[:2] for row in table.rows] == [
+        ["none", f"{len(ATTACKS) - 1} / {len(BENIGN)}"],
+        ["delimiting", "3 / 1"],
+    ]
+    assert table.caption.endswith(" Left out, because fewer than 2 cases fit into the context: encoding, hierarchy.")
+    assert len(asked.asked) == len(CASES) - 1 + 4
+
+
+def test_defences_that_leave_the_prompt_alone_share_the_answers() -> None:
+    chosen = [DEFENCES[name] for name in ("none", "detector", "output_check")]
+    backend = scripted(obedient, chosen)
+    run_lab(backend, CASES, chosen, DECODING)
+    assert len(backend.asked) == len(CASES)
 
 
 def test_failures_and_quotations_are_counted_apart() -> None:

@@ -42,6 +42,15 @@ def test_a_conversation_goes_to_chat_completions() -> None:
     ]
 
 
+@pytest.mark.parametrize(("n_bytes", "limit"), [(3, 20), (60, 16), (3000, 20)])
+def test_an_answer_of_what_fits_is_limited_by_the_estimate(n_bytes: int, limit: int) -> None:
+    # 4 tokens for the turn and one for every three bytes, of 40; where none seem left, the server decides.
+    fits = DecodingConfig(max_new_tokens=None, default_new_tokens=20)
+    with serving(completion("Hi.")) as server, backend_of(server.address, context_window=40) as (backend, _):
+        backend.generate(["x" * n_bytes], fits)
+    assert server.asked[0][1]["max_tokens"] == limit
+
+
 def test_a_text_goes_where_it_is_told() -> None:
     with serving(completion("…")) as server:
         with backend_of(server.address) as (backend, _):

@@ -308,3 +308,17 @@ def test_the_fused_activation_is_the_one_of_gpt_2():
     ids = torch.arange(12)[None]
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, original(ids).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_mixed_precision_and_compilation_give_the_same_loss():
+    """What `pretrain_gpu` switches on, on a CPU: the same batch of packed documents."""
+    model = build_model(SHAPE, tiny_tokenizer(), seed=1)
+    batch = DocumentWindows([[5, 6, 7], [8, 9, 10, 11], [12, 13]], context=16, end=0, seed=1).all
+    assert (batch.positions == 0).sum() > 2  # several documents in one window
+    plain = pretraining.NextTokenLoss(model, "fp32")(*batch)
+    torch.testing.assert_close(pretraining.NextTokenLoss(model, "bf16")(*batch), plain, rtol=0, atol=0.02)
+    compiled = torch.compile(pretraining.NextTokenLoss(model, "fp32"), backend="aot_eager")
+    loss = compiled(*batch)
+    torch.testing.assert_close(loss, plain)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

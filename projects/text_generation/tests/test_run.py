@@ -46,8 +46,10 @@ def test_the_summary_has_the_headline_with_its_interval_and_baselines(finished: 
     assert 0 < summary["baseline_xz_function"] < 8
     assert 0 <= summary["hero_obeyed"] <= 1
     assert summary["greedy_tokens_per_second"] > 0
-    # A mask leaves nothing invalid, whatever the model knows; a JSON object may be cut by the limit of tokens.
-    assert summary["json_valid_of_ended_constrained"] in (1.0, None)
+    # A mask leaves nothing invalid, whatever the model knows, and the schema no room for texts beyond the limit.
+    assert summary["json_valid_constrained"] == 1.0
+    assert 0 <= summary["function_valid_constrained_cut"] <= 1
+    assert summary["search_gain_low"] <= summary["search_gain"] <= summary["search_gain_high"]
     assert 0 <= summary["right_by_vote"] <= 1
     assert summary["function_zero_shot_better_by_nats_per_byte"] >= 0
     assert 0 <= summary["requests_obeyed_dpo"] <= 1
@@ -58,10 +60,13 @@ def test_the_report_shows_every_part(finished: Path):
     page = (latest(finished) / "report.html").read_text()
     for title in ("What it knows", "How it was trained", "Does it do what it is asked?", "What decoding makes of it"):
         assert title in page
-    for title in ("Which prompt is best?", "Do samples that vote know more?", "Structured output: JSON Schema",
+    for title in ("Which prompt is best?", "Can a search find a better prompt?",
+                  "Do samples that vote know more?", "Structured output: JSON Schema",
                   "Structured output: Python functions", "Creative writing assistant",
                   "Teaching it to do what it is asked in plain words", "What the studies took"):  # fmt: skip
         assert title in page
+    for heading in ("distinct-2 a text", "compression ratio", "valid, cut to its last whole statement", "seconds"):
+        assert heading in page
     stories = [json.loads(line) for line in (latest(finished) / "stories.jsonl").read_text().splitlines()]
     assert len(stories) == 2
     assert {"theme", "hero", "mood", "ending", "story", "missed"} == set(stories[0])
@@ -106,8 +111,10 @@ def test_a_text_file_is_enough(tmp_path: Path):
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "empty").mkdir()
     code = main(["run", *TINY, "--run.root", str(tmp_path / "runs"), "--model.name", str(tmp_path / "empty")])
-    error = capsys.readouterr().err.strip()
+    said = capsys.readouterr()
+    error = said.err.strip()
     assert code == 2
-    assert error.count("\n") == 0
-    assert str(tmp_path / "empty") in error
+    expected = f"--model.name {tmp_path / 'empty'}: is no model folder (no config.json in it)"
+    assert error == f"text-generation run: {expected}"
+    assert said.out == ""  # before the corpus, which tells of itself
     assert not (tmp_path / "runs" / "text_generation" / "latest").exists()

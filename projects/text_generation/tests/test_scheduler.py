@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,18 +222,6 @@ def test_a_failing_reader_and_broken_logits_end_one_row_alone(
     assert isinstance(ended.endings[0], ZeroDivisionError)
     assert str(unheard.endings[0]) == "the model's logits are not numbers"
     assert heard.answer.text == model.generate([PROMPTS[1]], decoding)[0].text
-
-
-def test_settings_that_make_logits_overflow_end_their_own_row(model: HuggingFaceBackend) -> None:
-    scheduler = Scheduler(model.network)
-    overflowing, ended = row_of(model, PROMPTS[0], replace(SAMPLED, repetition_penalty=1e-300))
-    good, heard = row_of(model, PROMPTS[1], SAMPLED)
-    for row in (good, overflowing):
-        scheduler.submit(row)
-    for _ in range(15):
-        scheduler.step()
-    assert str(ended.endings[0]) == "the model's logits are not numbers"
-    assert isinstance(heard.endings[0], Generation)
 
 
 def test_out_of_memory_ends_those_concerned_and_the_scheduler_goes_on(

@@ -14,8 +14,15 @@ from text_generation.backends.scripted import ScriptedBackend
 from text_generation.backends.types import Generation
 from text_generation.config.decoding import GREEDY, NUCLEUS, DecodingConfig
 from text_generation.decoding.frontier import frontier_figure
-from text_generation.decoding.strategies import STRATEGIES, StrategyResult, compare_strategies, measure_strategy, sweep
-from text_generation.evaluation.diversity_metrics import self_bleu
+from text_generation.decoding.strategies import (
+    STRATEGIES,
+    StrategyResult,
+    answer_once,
+    compare_strategies,
+    measure_strategy,
+    sweep,
+)
+from text_generation.evaluation.diversity_metrics import compression_ratio, self_bleu
 
 
 class ScoredBackend(ScriptedBackend):
@@ -34,12 +41,31 @@ def test_figures_of_one_strategy() -> None:
     assert result.texts == texts
     assert result.logprob_per_token == -2.0
     assert result.checked == 0.5
-    assert result.distinct_1 == pytest.approx(8 / 18)
+    # One answer to each prompt: "a b a b" with "a b" four times, and "c d e f" with "g h".
+    assert result.diversity.distinct_1 == pytest.approx((2 / 12 + 6 / 6) / 2)
+    assert result.diversity.distinct_2_per_document == pytest.approx(((2 / 3 + 2 / 7) / 2 + 1) / 2)
+    ratios = [compression_ratio(texts[::2]), compression_ratio(texts[1::2])]
+    assert result.diversity.compression_ratio == pytest.approx(sum(ratios) / 2)
     assert result.new_tokens == 18
     # 4-grams: one, one, and five of which abab comes thrice and baba twice.
     assert result.repetition == pytest.approx(3 / 7)
     assert result.self_bleu == pytest.approx((self_bleu(texts[:2]) + self_bleu(texts[2:])) / 2)
     assert result.tokens_per_second == pytest.approx(18 / result.seconds)
+
+
+def test_more_samples_of_the_same_texts_are_no_less_diverse() -> None:
+    few = measure_strategy(ScoredBackend(["a b", "c d"]), ["p", "q"], "nucleus", NUCLEUS, samples=1)
+    many = measure_strategy(ScoredBackend(["a b"] * 3 + ["c d"] * 3), ["p", "q"], "nucleus", NUCLEUS, samples=3)
+    assert few.diversity.distinct_1 == many.diversity.distinct_1 == 1.0
+    assert few.diversity.compression_ratio == pytest.approx(many.diversity.compression_ratio)
+
+
+def test_another_prompt_is_answered_with_the_same_settings() -> None:
+    results = compare_strategies(ScoredBackend(["x y z"], repeat=True), ["p"], max_new_tokens=2)
+    answers = [f"a{number} b c" for number in range(len(results))]
+    backend = ScoredBackend(answers)
+    assert answer_once(backend, "q", results) == [f"a{number} b" for number in range(len(results))]
+    assert backend.asked == ["q"] * len(results)
 
 
 def test_what_is_not_left_to_chance_is_asked_once() -> None:
@@ -67,7 +93,7 @@ def test_answers_without_a_token_give_no_figures() -> None:
 
     result = measure_strategy(Silent([]), ["p"], "nucleus", NUCLEUS)
     assert math.isnan(result.logprob_per_token)
-    assert math.isnan(result.distinct_1)
+    assert math.isnan(result.diversity.distinct_1)
     assert math.isnan(result.self_bleu)
 
 
@@ -121,7 +147,7 @@ def test_names_of_crowded_points_do_not_cover_each_other() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_new_tokens": 0}, "--decoding.max_new_tokens 0 must be at least 1"),
+        ({"max_new_tokens": 0}, "--decoding.max_new_tokens 0 must be at least 1, or None for what fits the context"),
         ({"num_beams": 0}, "--decoding.num_beams 0 must be at least 1"),
         ({"temperature": 0.0}, "--decoding.temperature 0.0 must be between 0.0001 and 10000"),
         ({"temperature": math.nan}, "--decoding.temperature nan must be between 0.0001 and 10000"),

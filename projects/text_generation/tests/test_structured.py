@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from roadmap_shared.errors import UserError
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.config.decoding import DecodingConfig
-from text_generation.prompting.constrained_cost import constraint_cost, write_constrained
+from text_generation.prompting.constrained_cost import ConstrainedText, constraint_cost, usable, write_constrained
 from text_generation.prompting.constrained_decoding import (
     ConstraintEngine,
     ConstraintHook,
@@ -188,6 +188,7 @@ def test_the_costs_add_up(network: GPT2LMHeadModel, tokenizer: PreTrainedTokeniz
     cost = constraint_cost(network, tokenizer, ["a", "b"], json_schema_constraint(SCHEMAS[1]), max_new_tokens=30)
     assert cost.constrained_valid == (True, True)
     assert cost.free_valid == (False, False)
+    assert (cost.kind, cost.free_cut_valid, cost.constrained_cut_valid) == ("json_schema", (False, False), (True, True))
     assert all(text.forbidden_nats == 0 for text in cost.free)
     for text in cost.constrained:
         ids = torch.tensor([[*tokenizer("a" if text is cost.constrained[0] else "b")["input_ids"], *text.tokens]])
@@ -290,6 +291,14 @@ def test_a_cut_body_keeps_its_whole_statements() -> None:
     assert longest_valid_prefix("    x = (1", constraint) is None
     assert longest_valid_prefix('{"a": 1', json_schema_constraint({"type": "object"})) is None
     assert longest_valid_prefix("{}", json_schema_constraint({"type": "object"})) == "{}"
+    # A text that came to its end is judged as it stands.
+    for text, complete, valid in (
+        ("    x = 1\n    retu", False, True),
+        ("    x = (1", False, False),
+        ("    x = 1\n    y = (", True, False),
+        ("    x = 1", True, True),
+    ):
+        assert usable(ConstrainedText(text, (1,), complete, -1.0, 0.0, 1.0), constraint) is valid
     # Escapes mean ASCII, whatever digits Unicode knows.
     assert not regex_constraint(r"\d").is_valid("٣")
     with pytest.raises(ValueError, match="max_depth must be 1 to 6, got 0"):

@@ -166,6 +166,28 @@ BAD_FILES = [
 ]
 
 
+BAD_SCHEMAS = [
+    ("{type: strin}", ".type is not valid JSON Schema: 'strin' is not one of ['array', 'boolean', 'integer', 'null', "
+     "'number', 'object', 'string']"),
+    ("{anyOf: [{minLength: -1}]}", ".anyOf[0].minLength is not valid JSON Schema: -1 is less than the minimum of 0"),
+    ("{properties: {a: {pattern: '['}}}", ".properties.a.pattern is not valid JSON Schema: '[' is not a 'regex'"),
+    ("{$schema: [a]}", ".$schema must be a text"),
+    ("{const: 2026-01-01}", " cannot be written as JSON: Object of type date is not JSON serializable"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "message"), BAD_SCHEMAS)
+def test_a_schema_that_is_none_is_refused(tmp_path: Path, schema: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(write(tmp_path, f"{GOOD}\nschema: {schema}\n"))
+    assert str(caught.value) == f"greet.yaml: schema{message}"
+
+
+def test_a_schema_is_as_json_has_it(tmp_path: Path) -> None:
+    template = read(write(tmp_path, GOOD + "\nschema: {$schema: unknown, properties: {1: {type: string}}}\n"))
+    assert template.schema == {"$schema": "unknown", "properties": {"1": {"type": "string"}}}
+
+
 @pytest.mark.parametrize(("text", "message"), BAD_FILES)
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:

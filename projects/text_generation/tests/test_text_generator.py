@@ -1,7 +1,9 @@
 """The generator: conversations kept within the context, attempts, and how a back end is opened."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,6 +64,35 @@ def test_a_question_that_is_too_long_is_refused_and_not_cut() -> None:
         "the system prompt and the last turn have 10 tokens; with --decoding.max_new_tokens 4 that is more than the 12 "
         "tokens of scripted's context. Shorten one of them, or lower --decoding.max_new_tokens."
     )
+
+
+def test_a_message_that_is_too_long_is_blamed_alone() -> None:
+    generator, long = TextGenerator(ScriptedBackend(["x"], context_window=12)), [Message("user", "a " * 12)]
+    with pytest.raises(UserError) as caught:
+        generator.chat(long, DecodingConfig(max_new_tokens=4))
+    assert str(caught.value) == (
+        "the last turn has 13 tokens; with --decoding.max_new_tokens 4 that is more than the 12 tokens of scripted's "
+        "context. Shorten it, or lower --decoding.max_new_tokens."
+    )
+    with pytest.raises(UserError) as caught:
+        generator.chat(long, DecodingConfig(max_new_tokens=None))
+    assert str(caught.value) == (
+        "the last turn has 13 tokens: no room for an answer is left in the 12 tokens of scripted's context. Shorten it."
+    )
+
+
+def test_an_answer_of_what_fits_is_left_its_default_or_half_of_the_context() -> None:
+    earlier, question = [Message("user", "a b c"), Message("assistant", "d")], Message("user", "and you")
+    generator = TextGenerator(ScriptedBackend(["w " * 99], context_window=14, repeat=True))
+    # 9 tokens: half of the context is 7, so that the first exchange stays only where 5 are enough.
+    fits = DecodingConfig(max_new_tokens=None, default_new_tokens=5)
+    assert generator.fitted([*earlier, question], fits) == [*earlier, question]
+    assert generator.fitted([*earlier, question], replace(fits, default_new_tokens=99)) == [question]
+    assert generator.chat([*earlier, question], fits).new_tokens == 5
+    # What must stay may take all but one token.
+    assert generator.chat([Message("user", "a " * 12)], replace(fits, default_new_tokens=99)).new_tokens == 1
+    with pytest.raises(UserError, match=r"with --decoding\.max_new_tokens 5 that is more than"):
+        generator.chat([Message("user", "a " * 12)], replace(fits, max_new_tokens=5))
 
 
 def test_a_conversation_without_a_question() -> None:
@@ -131,6 +162,29 @@ def test_a_stream_ends_when_its_time_is_over() -> None:
     assert str(caught.value) == "scripted was not done within 1e-09 seconds: the answer ends early."
     with pytest.raises(ValueError, match="timeout 0 must be above 0 seconds"):
         TextGenerator(ScriptedBackend([]), timeout=0)
+
+
+@pytest.mark.parametrize(("timeout", "total", "tries"), [(3.0, 100.0, 3), (100.0, 3.0, 3), (100.0, 100.0, 10)])
+def test_the_stricter_limit_of_time_holds(timeout: float, total: float, tries: int) -> None:
+    waits: list[float] = []
+    settings: dict[str, Any] = {"sleep": waits.append, "draw": lambda: 0.0, "clock": lambda: sum(waits)}
+    # Each wait is half of 2 seconds: of attempts that take no time, the fourth would begin after 3 seconds.
+    policy = RetryPolicy(retries=9, first_wait=2.0, longest_wait=2.0, total=total - 0.5, **settings)
+    with pytest.raises(UserError) as caught:
+        TextGenerator(ScriptedBackend(["x"], failures=99), retry=policy, timeout=timeout - 0.5).generate("x")
+    assert str(caught.value) == f"the back end 'scripted' was told to fail (tried {tries} times)."
+
+
+def test_the_settings_limit_the_time(tmp_path: Path) -> None:
+    script = tmp_path / "answers.txt"
+    script.write_text("one two three")
+    with open_generator(BackendConfig(kind="scripted", model=str(script), total_timeout=1e-9)) as generator:
+        stream = generator.stream("x")
+        assert next(stream) == "one"
+        with pytest.raises(UserError, match=r"^answers was not done within 1e-09 seconds: the answer ends early\.$"):
+            next(stream)
+    with pytest.raises(ValueError, match=r"^--backend\.total_timeout 0 must be above 0 seconds, or None for no limit$"):
+        BackendConfig(total_timeout=0)
 
 
 def test_nothing_asked_is_nothing_answered() -> None:

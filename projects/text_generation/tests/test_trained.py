@@ -52,3 +52,5 @@ def test_without_a_model_the_remedy_is_told(elsewhere: Path):
         "--backend.model latest: no model has been trained here yet. Train one with `text-generation run`, or name a "
         "folder or a hub id such as gpt2"
     )
+    with pytest.raises(UserError, match=r"^--model\.name latest: no model has been trained here yet"):
+        model_source("latest", flag="--model.name")

@@ -1,6 +1,5 @@
 """The report of a fine-tuned classifier."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +8,15 @@ import torch
 import transformers
 
 from bert_sentiment.config import SentimentConfig
-from bert_sentiment.data.data_check import DataCheck
+from bert_sentiment.data.check_results import DataCheck
+from bert_sentiment.data.check_sentences import only_label
 from bert_sentiment.data.types import Splits
 from bert_sentiment.evaluation import visualization
-from bert_sentiment.evaluation.behaviour import Outcome
 from bert_sentiment.evaluation.metrics import Comparison, Evaluation
 from bert_sentiment.models.bert_classifier import SentimentModel
 from bert_sentiment.models.trainer import TrainingResult
+from bert_sentiment.report_behaviour import behaviour_section
+from bert_sentiment.report_data import data_section, short
 from roadmap_shared.metrics import (
     Interval,
     average_precision,
@@ -83,7 +84,7 @@ def sentiment_report(trained: TrainedRun, figures: dict[str, Any]) -> str:
             errors_section(trained),
             probability_section(trained, figures),
             behaviour_section(trained.evaluation),
-            data_section(trained),
+            data_section(trained.check, splits, trained.model.tokenizer, trained.run),
             next_section(trained),
         ],
     )
@@ -190,7 +191,7 @@ def errors_section(trained: TrainedRun) -> Section:
     ]
     if evaluation.mistakes:
         rows = [
-            [_short(item.example.text), test.labels[item.example.label], test.labels[item.predicted], item.probability]
+            [short(item.example.text), test.labels[item.example.label], test.labels[item.predicted], item.probability]
             for item in evaluation.mistakes
         ]
         blocks.append(
@@ -217,13 +218,15 @@ def probability_section(trained: TrainedRun, figures: dict[str, Any]) -> Section
         trained.run.log_figure(name, figure)
     areas = one_vs_rest(roc_auc, evaluation.probabilities, targets)
     precisions = one_vs_rest(average_precision, evaluation.probabilities, targets)
+    only = only_label({label: test.targets.count(index) for index, label in enumerate(test.labels)})
+    one_label = f" Every test text has the label '{only}': no label can be ranked against another." if only else ""
     return Section(
         "What its probabilities are worth",
         [
             Text(
                 f"Divided by a temperature of {trained.model.temperature:.2f}, fitted on the validation texts, the "
                 f"logits give probabilities whose calibration error is {figures['calibration_error']:.3f} instead of "
-                f"{figures['calibration_error_before']:.3f}. No decision changes by it."
+                f"{figures['calibration_error_before']:.3f}. No decision changes by it.{one_label}"
             ),
             Figure(reliability, "Confidence against accuracy, before and after.", "Reliability diagram"),
             Figure(
@@ -242,84 +245,6 @@ def probability_section(trained: TrainedRun, figures: dict[str, Any]) -> Section
             ),
         ],
     )
-
-
-def behaviour_section(evaluation: Evaluation) -> Section:
-    """Behavioural tests with failing examples, and what small changes of the texts do."""
-    kinds = {"MFT": "minimum function", "INV": "invariance", "DIR": "direction"}
-    rows = [
-        [row.capability, kinds.get(row.test, row.test), row.n, row.failure_rate]
-        for row in evaluation.behaviour.rows()
-        if row.n
-    ]
-    failures = [[_cell(outcome), _expected(outcome), _answer(outcome)] for outcome in examples_of_failures(evaluation)]
-    blocks: list[Block] = [
-        Table(
-            ["capability", "test", "cases", "failure rate"],
-            rows,
-            caption="Behavioural tests in the style of CheckList (Ribeiro et al. 2020); 95 % Wilson intervals.",
-        )
-    ]
-    if failures:
-        blocks.append(Table(["text", "expected", "predicted"], failures, caption="One failure of each kind."))
-    blocks.append(
-        Table(
-            ["change", "texts changed", "accuracy", "predictions flipped"],
-            [[row.perturbation, row.n_changed, row.accuracy, row.flipped] for row in evaluation.robustness],
-            caption="The test texts with small changes; flipped: share of the changed texts whose label changes.",
-        )
-    )
-    return Section("How it behaves", blocks)
-
-
-def examples_of_failures(evaluation: Evaluation) -> Iterator[Outcome]:
-    """The first failing case of each capability and test."""
-    seen = set()
-    for outcome in evaluation.behaviour.failures:
-        if (key := (outcome.case.capability, outcome.case.test)) not in seen:
-            seen.add(key)
-            yield outcome
-
-
-def _cell(outcome: Outcome) -> str:
-    return " → ".join(dict.fromkeys([outcome.case.text, *outcome.case.variants[:1]]))
-
-
-def _expected(outcome: Outcome) -> str:
-    case = outcome.case
-    if case.test == "INV":
-        return "the same for both"
-    labels = " or ".join(case.expect)
-    return labels if case.test == "MFT" else f"{labels}: {case.direction.replace('_', ' ')}"
-
-
-def _answer(outcome: Outcome) -> str:
-    watched = outcome.case.expect[0] if outcome.case.test == "DIR" else ""
-    answers = []
-    for prediction in outcome.predictions[:2]:
-        label = watched if watched in prediction.probabilities else prediction.label
-        answers.append(f"{label} {prediction.probabilities[label]:.2f}")
-    return " → ".join(answers)
-
-
-def data_section(trained: TrainedRun) -> Section:
-    """What the data check found."""
-    check = trained.check
-    blocks: list[Block] = [Text("\n".join(f"- {finding}" for finding in check.findings))]
-    if check.suspects:
-        blocks.append(
-            Table(
-                ["text", "part", "label", "words suggest", "probability of the label"],
-                [
-                    [_short(item.example.text), item.part, item.given, item.suggested, item.given_probability]
-                    for item in check.suspects[:8]
-                ],
-                caption="Labels worth a second look: a linear model that has not seen the text finds another likelier. "
-                "Where irony or events carry the attitude, the label is right and the words mislead.",
-                formats={"probability of the label": ".2f"},
-            )
-        )
-    return Section("The texts", blocks)
 
 
 def next_section(trained: TrainedRun) -> Section:
@@ -345,7 +270,3 @@ def where_the_model_is(trained: TrainedRun) -> str:
     if (folder / "config.json").is_file():
         return f"The model lies in `{folder}`, a folder that transformers' `from_pretrained` reads as it is."
     return f"`{folder}` holds what {method} trained; `bert-sentiment predict` puts it on the encoder again."
-
-
-def _short(text: str, longest: int = 220) -> str:
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

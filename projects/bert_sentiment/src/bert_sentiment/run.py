@@ -11,16 +11,20 @@ from typing import Any
 import torch
 
 from bert_sentiment.config import EvaluationConfig, MethodConfig, SentimentConfig
+from bert_sentiment.data.check_sentences import print_warnings
 from bert_sentiment.data.data_check import check_data
 from bert_sentiment.data.datasets import load_splits
+from bert_sentiment.data.rejects import write_rejects
 from bert_sentiment.data.types import SentimentDataset, Splits
 from bert_sentiment.evaluation.baselines import Predict, fit_majority, fit_tfidf, frozen_encoder, remembered
 from bert_sentiment.evaluation.calibration import fit_temperature
 from bert_sentiment.evaluation.metrics import Evaluation, evaluate, summary_figures
 from bert_sentiment.models.bert_classifier import SentimentModel, build_classifier
+from bert_sentiment.models.devices import find_device
 from bert_sentiment.models.method_files import save_method
 from bert_sentiment.models.methods import MERGING_METHODS, apply_method, merge, method_of, trained_parameters
 from bert_sentiment.models.trainer import train
+from bert_sentiment.models.training_settings import check_precision
 from bert_sentiment.report import TrainedRun, sentiment_report
 from bert_sentiment.run_layout import MODEL, PREDICTIONS, PROJECT
 from roadmap_shared.files import atomic_write
@@ -38,9 +42,14 @@ ORDINARY_METHODS = ("full", "head", "bitfit")
 def run(config: SentimentConfig) -> dict[str, Any]:
     """Load, check, fine-tune, calibrate, evaluate and report; returns the summary."""
     with start_run(config, project=PROJECT, command="run", resumable_changes=RESUMABLE_CHANGES) as run:
+        check_precision(config.trainer.precision, find_device(config.trainer.device).type)
         splits = load_splits(config.data, print if run.is_main else None)
+        if run.is_main:
+            write_rejects(run.folder, {"": splits}, print)
         model = build_classifier(config.model, config.preprocessing, splits.labels, run.seed)
-        check = check_data(splits, model.tokenizer, config.preprocessing)
+        check = check_data(splits, model.tokenizer, config.preprocessing, label_map=config.data.label_map)
+        if run.is_main:
+            print_warnings(check)
         baselines = fit_baselines(model, splits) if run.is_main else {}
         model = with_method(model, config.method, run.seed)
         n_trained, n_weights = trained_parameters(model.network)

@@ -29,6 +29,20 @@ COMMANDS = [
         default_config="align",
     ),
     Command(
+        name="evaluate",
+        summary="Measure given texts: perplexity and bits per byte under a model, and their diversity.",
+        config_class="text_generation.config:EvaluateConfig",
+        function="text_generation.evaluation.commands:run_evaluate",
+        default_config=None,
+    ),
+    Command(
+        name="microscope",
+        summary="Show one generation token by token: what each way of choosing kept and dropped.",
+        config_class="text_generation.config:MicroscopeConfig",
+        function="text_generation.decoding.commands:run_microscope",
+        default_config=None,
+    ),
+    Command(
         name="prompts",
         summary="List, show or render the prompt templates.",
         config_class="text_generation.config:PromptsConfig",

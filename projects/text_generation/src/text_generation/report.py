@@ -27,10 +27,11 @@ from text_generation.backends.types import Prompt
 from text_generation.config import GenerationConfig
 from text_generation.corpora.types import KIND_NAMES, Corpus
 from text_generation.decoding.frontier import frontier_figure
-from text_generation.decoding.strategies import StrategyResult
+from text_generation.decoding.strategies import StrategyResult, answer_once
 from text_generation.evaluation.language import LanguageScore
 from text_generation.evaluation.obedience import CHECKS, Obedience
 from text_generation.run_layout import MICROSCOPE
+from text_generation.studies.functions import function_beginnings
 from text_generation.studies.running import Finished
 from text_generation.training.report import training_section
 
@@ -178,55 +179,80 @@ def obedience_section(obedience: Obedience) -> Section:
 
 
 def strategies_section(found: Findings) -> Section:
-    """The table of strategies, the frontier, and one prompt answered by each."""
-    rows: list[list[Any]] = [
-        [
-            result.name.replace("_", " "),
-            result.logprob_per_token,
-            result.checked,
-            result.distinct_1,
-            result.distinct_2,
-            result.self_bleu,
-            result.repetition,
-            result.tokens_per_second,
-        ]
-        for result in found.strategies
-    ]
-    columns = [
-        "strategy",
-        "ln p a token",
-        "as asked",
-        "distinct-1",
-        "distinct-2",
-        "self-BLEU",
-        "repeated 4-grams",
-        "tokens/s",
-    ]
+    """The tables of strategies, the frontier, and two prompts answered by each."""
     figure = frontier_figure(found.curves, [r for r in found.strategies if r.decoding.strategy == "sampling"])
     found.run.log_figure("frontier", figure)
     blocks: list[Block] = [
-        Table(
-            columns,
-            rows,
-            caption=f"{len(found.prompts)} prompts, {found.config.evaluation.samples} samples where chance has a part, "
-            f"{found.config.evaluation.max_new_tokens} new tokens at most.",
-            formats={"tokens/s": ",.0f"},
-        ),
+        _quality_table(found),
+        _cost_table(found.strategies),
         Figure(
             figure,
             "Quality against diversity as temperature or top-p is turned.",
             alt="Two falling curves with the strategies as dots.",
         ),
-        *(
-            Sample(result.texts[0], label=result.name.replace("_", " "), prompt=str(found.prompts[0]))
-            for result in found.strategies
-        ),
+        *_shown_answers(found),
     ]
     intro = (
         "One model, the same prompts, one decoding strategy after another. ln p is the model's own opinion of what it "
-        "wrote; self-BLEU says how alike the samples of one prompt are."
+        "wrote; self-BLEU says how alike the samples of one prompt are. The other scores of diversity are taken on one "
+        "answer to each prompt, and are the mean over the samples: distinct n-grams of all answers pooled, distinct "
+        "2-grams of each answer by itself, and how far gzip compresses them together, which repeats make easy."
     )
     return Section("What decoding makes of it", blocks, intro=intro)
+
+
+def _quality_table(found: Findings) -> Table:
+    """What the strategies write: how probable, whether as asked, how varied."""
+    rows: list[list[Any]] = [
+        [
+            result.name.replace("_", " "),
+            result.logprob_per_token,
+            result.checked,
+            result.diversity.distinct_1,
+            result.diversity.distinct_2,
+            result.diversity.distinct_2_per_document,
+            result.self_bleu,
+            result.repetition,
+            result.diversity.compression_ratio,
+        ]
+        for result in found.strategies
+    ]
+    columns = ["strategy", "ln p a token", "as asked", "distinct-1", "distinct-2", "distinct-2 a text", "self-BLEU"]
+    columns += ["repeated 4-grams", "compression ratio"]
+    sizes = found.config.evaluation
+    caption = f"{len(found.prompts)} prompts, {sizes.samples} samples where chance has a part, "
+    return Table(columns, rows, caption=f"{caption}{sizes.max_new_tokens} new tokens at most.")
+
+
+def _cost_table(strategies: Sequence[StrategyResult]) -> Table:
+    """What the strategies take."""
+    rows: list[list[Any]] = [
+        [result.name.replace("_", " "), len(result.texts), result.new_tokens, result.seconds, result.tokens_per_second]
+        for result in strategies
+    ]
+    return Table(
+        ["strategy", "answers", "tokens", "seconds", "tokens/s"],
+        rows,
+        caption="What all answers of a strategy took, in batches; beams that were dropped count in the seconds only.",
+        formats={"tokens": ",d", "tokens/s": ",.0f"},
+    )
+
+
+def _shown_answers(found: Findings) -> list[Block]:
+    """The first prompt with the first answer of each strategy; where the corpus has functions beside stories, also the
+    beginning of one."""
+    shown = [(str(found.prompts[0]), [result.texts[0] for result in found.strategies])]
+    if {"story", "function"} <= set(found.corpus.kinds):
+        room = found.backend.context_window - max(result.decoding.max_new_tokens or 1 for result in found.strategies)
+        beginnings = function_beginnings(found.corpus, len(found.corpus.validation))
+        fitting = (text for text in beginnings if found.backend.count_tokens(text) <= room)
+        if beginning := next(fitting, None):
+            shown.append((beginning, answer_once(found.backend, beginning, found.strategies, found.run.seed)))
+    return [
+        Sample(text, label=result.name.replace("_", " "), prompt=prompt)
+        for prompt, texts in shown
+        for result, text in zip(found.strategies, texts, strict=True)
+    ]
 
 
 def studies_section(studies: Sequence[Finished]) -> Section:

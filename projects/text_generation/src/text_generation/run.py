@@ -45,9 +45,10 @@ def run(config: GenerationConfig) -> dict[str, Any]:
     """Train or load, measure, compare, look closely and report; returns the summary."""
     measured = config.evaluation
     with start_run(config, project=PROJECT, command="run", resumable_changes=RESUMABLE_CHANGES) as run:
+        named = None if config.model.name is None else opened(config.model.name, config)
         corpus = load_corpus(config.data, print)
         source = trained_model(config, corpus, run, print)
-        backend = HuggingFaceBackend.load(source, device=config.trainer.device, batch_size=measured.batch_size)
+        backend = named or opened(source, config)
         language = measure_language(backend, corpus, measured.documents, measured.batch_size)
         obedience = story_obedience(backend, corpus, measured)
         prompts, checker = prompts_of(corpus, measured.prompts), story_checker(corpus)
@@ -63,6 +64,21 @@ def run(config: GenerationConfig) -> dict[str, Any]:
         studies = run_studies(Bench(config, run, corpus, source, backend, obedience))
         found = Findings(config, run, corpus, backend, language, obedience, prompts, strategies, curves, studies)
         return run.finish(summary_figures(found), generation_report(found))
+
+
+def opened(source: str, config: GenerationConfig) -> HuggingFaceBackend:
+    """The model of a folder or hub id. A named one is opened before the corpus is written: a wrong name costs nothing.
+
+    Raises:
+        UserError: as for `load_causal_lm`.
+    """
+    return HuggingFaceBackend.load(
+        source,
+        device=config.trainer.device,
+        batch_size=config.evaluation.batch_size,
+        flag="--model.name",
+        device_flag="--trainer.device",
+    )
 
 
 def room_for_answers(backend: HuggingFaceBackend, prompts: Sequence[Prompt]) -> int:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -35,13 +36,14 @@ class TextGenerator:
         """Args:
         backend: what answers. One that tries again by itself, as `OpenAIBackend` does, is not tried further.
         retry: how often a `BackendError` is answered by another attempt. None takes the defaults.
-        timeout: seconds for one call. No further attempt begins after them, and a stream ends at the next piece;
-            an answer that is being computed is not cut short otherwise.
+        timeout: seconds for one call, whatever `retry` allows. No further attempt begins after them, and a stream
+            ends at the next piece; an answer that is being computed is not cut short otherwise.
         """
         if not timeout > 0:
             raise ValueError(f"timeout {timeout} must be above 0 seconds")
         self.backend = backend
-        self._retry = retry or RetryPolicy(total=timeout)
+        policy = retry or RetryPolicy()
+        self._retry = replace(policy, total=min(policy.total, timeout))
         self._timeout = timeout
 
     @property
@@ -98,14 +100,14 @@ class TextGenerator:
                 close()
 
     def chat(self, messages: Sequence[Message], decoding: DecodingConfig = NUCLEUS, seed: int = 0) -> Generation:
-        """The assistant's next turn, after `trimmed`. Errors as for `generate_many` and `trimmed`."""
-        return self.generate(self.trimmed(messages, decoding.max_new_tokens), decoding, seed)
+        """The assistant's next turn, after `fitted`. Errors as for `generate_many` and `fitted`."""
+        return self.generate(self.fitted(messages, decoding), decoding, seed)
 
     def stream_chat(
         self, messages: Sequence[Message], decoding: DecodingConfig = NUCLEUS, seed: int = 0
     ) -> Iterator[str]:
-        """The assistant's next turn in pieces, after `trimmed`."""
-        return self.stream(self.trimmed(messages, decoding.max_new_tokens), decoding, seed)
+        """The assistant's next turn in pieces, after `fitted`."""
+        return self.stream(self.fitted(messages, decoding), decoding, seed)
 
     def likelihood(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Likelihood]:
         """How probable each continuation is after its prompt.
@@ -115,24 +117,50 @@ class TextGenerator:
         """
         return self._asked(lambda: self.backend.likelihood(pairs)) if pairs else []
 
-    def trimmed(self, messages: Sequence[Message], max_new_tokens: int) -> list[Message]:
-        """Leave out a conversation's oldest turns until it fits the context with `max_new_tokens` for the answer.
+    def fitted(self, messages: Sequence[Message], decoding: DecodingConfig) -> list[Message]:
+        """Leave out a conversation's oldest turns, as `trimmed` does, for an answer that `decoding` asks for.
+
+        Where `max_new_tokens` is None, earlier turns stay as long as they leave the answer `default_new_tokens` or half
+        of the context, whichever is less; what must stay may take all but one token of it.
+        """
+        if decoding.max_new_tokens is not None:
+            return self.trimmed(messages, decoding.max_new_tokens)
+        return self.trimmed(messages, min(decoding.default_new_tokens, self.backend.context_window // 2), at_least=1)
+
+    def trimmed(self, messages: Sequence[Message], new_tokens: int, at_least: int | None = None) -> list[Message]:
+        """Leave out a conversation's oldest turns until it fits the context with `new_tokens` for the answer.
 
         System prompts and everything from the last turn of the user on always stay. What stays of the rest is a run
         up to the end, so that no gap is made, and it does not begin with an answer whose question is gone.
 
+        Args:
+            messages: the conversation.
+            new_tokens: tokens to leave for the answer.
+            at_least: tokens to leave where nothing but what must stay is left. None: `new_tokens`.
+
         Raises:
             UserError: what must stay is too long by itself.
         """
-        room, length = self.backend.context_window - max_new_tokens, 0
+        window, kept, length = self.backend.context_window, list(messages), 0
         for first in _possible_starts(messages):
             kept = [turn for index, turn in enumerate(messages) if turn.role == "system" or index >= first]
-            if (length := self.backend.count_tokens(kept)) <= room:
+            if (length := self.backend.count_tokens(kept)) + new_tokens <= window:
                 return kept
-        raise UserError(
-            f"the system prompt and the last turn have {length} tokens; with --decoding.max_new_tokens "
-            f"{max_new_tokens} that is more than the {self.backend.context_window} tokens of {self.name}'s context. "
-            "Shorten one of them, or lower --decoding.max_new_tokens."
+        if at_least is not None and length + at_least <= window:
+            return kept
+        raise self._too_long(kept, length, new_tokens if at_least is None else None)
+
+    def _too_long(self, kept: Sequence[Message], length: int, asked: int | None) -> UserError:
+        """What is said of the turns that must stay. `asked`: --decoding.max_new_tokens, where it was given."""
+        both = any(turn.role == "system" for turn in kept)
+        what = "the system prompt and the last turn have" if both else "the last turn has"
+        context = f"the {self.backend.context_window} tokens of {self.name}'s context"
+        which = "one of them" if both else "it"
+        if asked is None:
+            return UserError(f"{what} {length} tokens: no room for an answer is left in {context}. Shorten {which}.")
+        return UserError(
+            f"{what} {length} tokens; with --decoding.max_new_tokens {asked} that is more than {context}. Shorten "
+            f"{which}, or lower --decoding.max_new_tokens."
         )
 
     def _asked(self, ask: Callable[[], Result]) -> Result:
@@ -191,7 +219,7 @@ def open_backend(config: BackendConfig) -> Backend:
         context_window=config.context_window,
         timeout=config.timeout,
         parallel=config.batch_size,
-        retry=RetryPolicy(retries=config.retries),
+        retry=RetryPolicy(retries=config.retries, total=_total(config)),
     )
 
 
@@ -200,11 +228,15 @@ def open_generator(config: BackendConfig) -> Iterator[TextGenerator]:
     """Within it, a generator over `open_backend`; afterwards its connections are closed."""
     backend = open_backend(config)
     try:
-        yield TextGenerator(backend, retry=RetryPolicy(retries=config.retries))
+        yield TextGenerator(backend, retry=RetryPolicy(retries=config.retries), timeout=_total(config))
     finally:
         close = getattr(backend, "close", None)
         if close is not None:
             close()
+
+
+def _total(config: BackendConfig) -> float:
+    return float("inf") if config.total_timeout is None else config.total_timeout
 
 
 def _script(path: Path) -> list[str]:

@@ -5,8 +5,8 @@ Each text has one of three labels for the attitude of its writer to the thing wr
 name what a text is like, most of them what makes it hard (`TAGS`). Labels were given by the author and checked by a
 second reading without them; texts on which the two differed were left out.
 
-The split is part of the files: it was drawn once, by thought, before any model was trained, so that paraphrases and
-minimal pairs of one thought stay on one side.
+The split is part of the files: it was drawn once for each text, by thought and without a model, so that paraphrases
+and minimal pairs of one thought stay on one side.
 """
 
 import json

@@ -17,9 +17,13 @@ from bert_sentiment.arena.report import arena_report
 from bert_sentiment.arena.standings import Standings, edge_remark, standings
 from bert_sentiment.arena.training import FOLDER, MethodTraining
 from bert_sentiment.config import ArenaConfig, EvaluationConfig, MethodName, RatesConfig
+from bert_sentiment.data.check_sentences import print_warnings
+from bert_sentiment.data.data_check import check_data
 from bert_sentiment.data.datasets import load_splits
+from bert_sentiment.data.rejects import write_rejects
 from bert_sentiment.data.types import Splits
 from bert_sentiment.evaluation.baselines import fit_majority, fit_tfidf
+from bert_sentiment.models.bert_classifier import build_classifier
 from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import accuracy
@@ -43,6 +47,8 @@ def run(config: ArenaConfig) -> dict[str, Any]:
         raise UserError("the arena trains in one process: start it without torchrun or accelerate launch")
     with start_run(config, project=PROJECT, command="arena", resumable_changes=RESUMABLE_CHANGES) as run:
         splits = load_splits(config.data, print)
+        write_rejects(run.folder, {"": splits}, print)
+        check_texts(config, splits)
         killed = train_all(config, splits, run)
         outcome = standings(config, run.folder / FOLDER, splits.test.targets, killed)
         if not outcome.ranked:
@@ -52,6 +58,12 @@ def run(config: ArenaConfig) -> dict[str, Any]:
             print(f"{remark}. Wider grids: --config arena_full, or --rates.METHOD")
         figures = summary_figures(outcome) | baseline_figures(splits)
         return run.finish(figures, arena_report(config, run, splits, outcome, figures))
+
+
+def check_texts(config: ArenaConfig, splits: Splits) -> None:
+    """Print what should be known about the texts before they are trained on many times."""
+    plain = build_classifier(config.model, config.preprocessing, splits.labels, config.run.seed)
+    print_warnings(check_data(splits, plain.tokenizer, config.preprocessing, label_map=config.data.label_map))
 
 
 def train_all(config: ArenaConfig, splits: Splits, run: Run) -> dict[MethodName, str]:

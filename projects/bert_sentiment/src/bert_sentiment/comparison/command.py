@@ -14,6 +14,7 @@ from bert_sentiment.comparison.report import comparison_report
 from bert_sentiment.comparison.results import ResultCache
 from bert_sentiment.comparison.scores import Entry, champion, leaderboard, mean_accuracy
 from bert_sentiment.config import CompareConfig
+from bert_sentiment.data.rejects import write_rejects
 from bert_sentiment.run_layout import PROJECT
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import Interval
@@ -31,6 +32,7 @@ def run(config: CompareConfig) -> dict[str, Any]:
     with start_run(config, project=PROJECT, command="compare", resumable_changes=RESUMABLE_CHANGES) as run:
         run.rewind(0)
         data_sets = load_data_sets(config, print)
+        write_rejects(run.folder, {data.name: data.splits for data in data_sets}, print)
         cache = ResultCache(config.cache or config.run.root / PROJECT / RESULTS_FOLDER)
         measured = measure(config, data_sets, cache, run)
         models = [str(spec) for spec in config.model_specs]

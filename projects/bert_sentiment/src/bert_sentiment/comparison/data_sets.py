@@ -4,11 +4,12 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from bert_sentiment.config import CompareConfig, DataConfig
+from bert_sentiment.config import CompareConfig, DataConfig, PreprocessingConfig
 from bert_sentiment.config.compare import DatasetSpec
 from bert_sentiment.data.datasets import load_splits
 from bert_sentiment.data.splitting import fold, sample
@@ -21,6 +22,7 @@ from roadmap_shared.offline import sentiment
 MIN_PER_LABEL = 2
 """Training texts a label below which a share of the texts is left out: one tells nothing of a label's spread."""
 
+_PREPROCESSING = tuple(settings_of(PreprocessingConfig))
 _GIVEN_BY_DATASETS = ("domains", "path", "name")
 _HUB_ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 _FILE = re.compile(r"\.(?:csv|tsv|jsonl?|parquet|txt)(?:\.gz)?", re.IGNORECASE)
@@ -32,6 +34,13 @@ class NamedSplits:
 
     name: str
     splits: Splits
+    own_preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `PreprocessingConfig` in place of the comparison's: {"max_length": 256}."""
+
+    def preprocessing(self, config: CompareConfig) -> PreprocessingConfig:
+        """What is done to a text for models that are trained on this data set. They keep it: on the test texts of
+        another data set it is the same."""
+        return replace(config.preprocessing, **self.own_preprocessing)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -53,12 +62,13 @@ def load_data_sets(config: CompareConfig, log: Callable[[str], None] | None = No
 def read_settings(items: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     """For each data set the texts of its settings: {"mine": {"label_map": ["0=negative", "4=positive"]}}.
 
-    What is set for one data set goes before what is set for all.
+    They are those of `DataConfig` and of `PreprocessingConfig`, which have no name in common. What is set for one data
+    set goes before what is set for all.
 
     Raises:
         UserError: an item is not NAME.SETTING=VALUE, or there is no such data set or setting.
     """
-    fields = [name for name in settings_of(DataConfig) if name not in _GIVEN_BY_DATASETS]
+    fields = [*(name for name in settings_of(DataConfig) if name not in _GIVEN_BY_DATASETS), *_PREPROCESSING]
     for_all: dict[str, list[str]] = {}
     own: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     for item in items:
@@ -91,21 +101,27 @@ def _load(spec: DatasetSpec, settings: dict[str, list[str]], log: Callable[[str]
         source = {"name": [spec.source]}
     else:
         source = {"path": [spec.source]}
+    texts = {name: value for name, value in settings.items() if name not in _PREPROCESSING} | source
+    cleaning = {name: value for name, value in settings.items() if name in _PREPROCESSING}
     try:
-        texts = settings | source
-        place = f"--dataset_settings {spec.name}"
-        config = parsing.parse(DataConfig, texts, (), prog="", description="", file_name=place)
+        config = _parse(DataConfig, texts, spec.name)
+        cleaned = _parse(PreprocessingConfig, cleaning, spec.name)
         splits = load_splits(config, log)
     except UserError as error:
         # The loaders name the flags of `run`.
         message = re.sub(r"--data\.(?=path\b|name\b)", "--datasets: ", str(error))
-        message = re.sub(r"--data\.", f"--dataset_settings {spec.name}.", message)
+        message = re.sub(r"--(?:data|preprocessing)\.", f"--dataset_settings {spec.name}.", message)
         raise UserError(f"data set '{spec.name}': {message}") from error
     if not spec.source:
         # A model that is trained on one built-in domain is tested on it; the others are data sets of their own.
         own = splits.test.where(lambda example: example.domain in config.domains)
         splits = replace(splits, test=own)
-    return NamedSplits(spec.name, splits)
+    return NamedSplits(spec.name, splits, {name: getattr(cleaned, name) for name in cleaning})
+
+
+def _parse(config_class: type[Any], texts: dict[str, list[str]], name: str) -> Any:
+    place = f"--dataset_settings {name}"
+    return parsing.parse(config_class, texts, (), prog="", description="", file_name=place)
 
 
 def is_hub_id(source: str) -> bool:

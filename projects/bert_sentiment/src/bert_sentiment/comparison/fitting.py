@@ -86,7 +86,7 @@ def _finetune(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
 
 def _scratch(fit: Fit, config: CompareConfig, run: Run) -> Fitted:
     settings = config.scratch
-    model = build_scratch(settings, config.preprocessing, fit.train.texts, fit.train.labels, run.seed)
+    model = build_scratch(settings, fit.data.preprocessing(config), fit.train.texts, fit.train.labels, run.seed)
     # Every weight is as new as the classification layer: all learn alike.
     trainer = replace(
         config.trainer,
@@ -108,7 +108,8 @@ FITTERS = {
 
 
 def _pretrained(fit: Fit, config: CompareConfig, run: Run) -> SentimentModel:
-    model = build_classifier(ModelConfig(name=fit.model.source), config.preprocessing, fit.train.labels, run.seed)
+    preprocessing = fit.data.preprocessing(config)
+    model = build_classifier(ModelConfig(name=fit.model.source), preprocessing, fit.train.labels, run.seed)
     model.network.to(find_device(config.trainer.device))  # type: ignore[arg-type]  # in place; its stub hides the method's self
     return model
 

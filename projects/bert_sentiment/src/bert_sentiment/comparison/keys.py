@@ -52,7 +52,7 @@ def fit_key(fit: Fit, config: CompareConfig) -> dict[str, Any]:
     if kind in ("frozen", "finetune"):
         key["weights"] = weights_digest(fit.model.source)
     if kind in ("frozen", "finetune", "scratch"):
-        key["preprocessing"] = asdict(config.preprocessing)
+        key["preprocessing"] = asdict(fit.data.preprocessing(config))
         key["device"] = find_device(config.trainer.device).type
     if kind in ("finetune", "scratch"):
         key["seed"] = config.run.seed

@@ -170,7 +170,7 @@ def _seconds_before(clock: Path) -> float:
 def _reason(error: BaseException, fit: Fit) -> str:
     """The error in one line; the flags that it names are those of `run`."""
     if not isinstance(error, UserError):
-        return "out of memory: use a smaller --trainer.batch_size or --preprocessing.max_length"
+        return f"out of memory: use a smaller --trainer.batch_size or --dataset_settings {fit.data.name}.max_length"
     message = one_line(error).replace("--model.name ", f"--models {fit.model.kind}:")
     return message.replace("--data.", f"--dataset_settings {fit.data.name}.")
 

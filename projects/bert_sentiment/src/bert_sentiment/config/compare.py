@@ -128,7 +128,8 @@ class CompareConfig:
 
     dataset_settings: tuple[str, ...] = ()
     """How data sets are read, each as NAME.SETTING=VALUE (without NAME for all of them), with the settings of `run`'s
-    section data: 'mine.label_map=0=negative 4=positive' mine.test_path=test.csv max_examples=2000."""
+    section data: 'mine.label_map=0=negative 4=positive' mine.test_path=test.csv max_examples=2000. Those of its section
+    preprocessing too, for models that are trained on that data set: mine.max_length=256 mine.truncation=head_tail."""
 
     cross_domain: bool = True
     """Test each model on every data set, and not only on the one it was trained on."""

@@ -54,7 +54,8 @@ class TrainerConfig:
     """Put texts of similar length into one batch, which then has little padding. False: any texts."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """bf16, fp16: mixed precision; fp16 needs a GPU."""
+    """bf16, fp16: mixed precision. bf16 works on a CPU too, and is faster there only where the CPU has instructions for
+    it; fp16 needs a GPU."""
 
     device: Literal["auto", "cpu"] = "auto"
     """auto: a GPU where there is one."""
@@ -74,6 +75,8 @@ class TrainerConfig:
                 f"--trainer.batch_size {self.batch_size} is not a multiple of "
                 f"--trainer.accumulation_steps {self.accumulation_steps}"
             )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("--trainer.precision fp16 needs a GPU; with --trainer.device cpu use bf16 or fp32")
         for name in ("learning_rate", "head_factor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--trainer.{name} {getattr(self, name)} must be above 0")

@@ -15,7 +15,8 @@ from bert_sentiment.data.encodings import suffix_of
 from bert_sentiment.data.lines import LINE_TOO_LONG, MAX_LINE, Line, Lines
 from roadmap_shared.errors import UserError
 
-UNCLOSED = "a quote that is not closed"
+UNCLOSED = "a quote that is not closed: close it, or write a quote inside a cell twice"
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,16 @@ def csv_records(lines: Lines, delimiter: str, n_cells: int | None = None) -> Ite
         if isinstance(found, str):
             yield Record(taken[0].number, [], found)
         elif found and n_cells not in (None, len(found)):
-            yield Record(taken[0].number, [], f"{n_cells} columns expected, {len(found)} found")
+            yield Record(taken[0].number, [], _ragged(n_cells, len(found), delimiter))
         elif found:
             yield Record(taken[0].number, found)
+
+
+def _ragged(expected: int | None, found: int, delimiter: str) -> str:
+    """What is wrong with a record of another length than the header, and how it is mended."""
+    is_longer = expected is not None and found > expected
+    remedy = f"put a cell that holds a {_NAMES[delimiter]} in quotes" if is_longer else "add the cells that are missing"
+    return f"{expected} columns expected, {found} found: {remedy}"
 
 
 def _texts(lines: Lines, taken: list[Line]) -> Iterator[str]:

@@ -12,82 +12,16 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bert_sentiment.config import PreprocessingConfig
-from bert_sentiment.data.label_noise import MIN_TEXTS, find_suspects
+from bert_sentiment.data.check_results import DataCheck, Leakage, Lengths, Pair, PartCheck, Suspect
+from bert_sentiment.data.check_sentences import findings, warnings
+from bert_sentiment.data.label_noise import SuspectIndex, find_suspects
+from bert_sentiment.data.label_slips import slip_sentence
 from bert_sentiment.data.preprocessor import clean, text_room
-from bert_sentiment.data.similarity import near_groups, read_words
+from bert_sentiment.data.similarity import Words, near_groups, read_words
 from bert_sentiment.data.splitting import fold
 from bert_sentiment.data.types import Example, SentimentDataset, Splits
 
 _MAX_TOKENIZED = 2000  # texts a part: the shares of a sample of as many are exact to about two points
-_RARE = 0.1  # a label less than a tenth as frequent as the most frequent one
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two texts, one of which repeats the other."""
-
-    first: Example
-    second: Example
-
-
-@dataclass(frozen=True)
-class PartCheck:
-    """One part. Of texts that repeat each other the first is not counted; near ones leave out the equal ones."""
-
-    name: str
-    n_texts: int
-    label_counts: dict[str, int]
-    n_equal: int
-    n_near: int
-    repeated: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """Texts of one part that stand in an earlier one too: letter by letter (but for case and blanks), or nearly."""
-
-    earlier: str
-    later: str
-    n_equal: int
-    n_near: int
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of the texts without special tokens, against what the model sees. Shares lie between 0 and 1."""
-
-    n_texts: int
-    room: int
-    median: float
-    percentile_95: float
-    longest: int
-    share_cut: float
-    share_tokens_lost: float
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A text whose label is probably wrong, and how probable the given one is to a model that has not seen it."""
-
-    part: str
-    example: Example
-    given: str
-    suggested: str
-    given_probability: float
-
-
-@dataclass(frozen=True)
-class DataCheck:
-    """Everything found. `findings` says it in sentences, the ones that need a person first."""
-
-    parts: tuple[PartCheck, ...]
-    leakage: tuple[Leakage, ...]
-    contradictions: tuple[tuple[Example, ...], ...]
-    lengths: Lengths
-    n_suspects: int
-    suspects: tuple[Suspect, ...]
-    findings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +40,7 @@ def check_data(
     tokenizer: PreTrainedTokenizerBase,
     preprocessing: PreprocessingConfig,
     *,
+    label_map: Sequence[str] = (),
     n_suspects: int = 20,
     n_pairs: int = 5,
 ) -> DataCheck:
@@ -115,33 +50,45 @@ def check_data(
         splits: the texts.
         tokenizer: of the model that will be trained.
         preprocessing: what is done to the texts, of which the length and the cleaning count here.
+        label_map: `--data.label_map` as it was given, for the one that mends labels.
         n_suspects: suspects of a wrong label that are returned; all are counted.
         n_pairs: pairs shown for each part, and for each leak.
     """
     names = ("train", "validation", "test")
     datasets = (splits.train, splits.validation, splits.test)
-    examples = [example for dataset in datasets for example in dataset.examples]
-    words = read_words([example.text for example in examples])
-    group_of, links = near_groups([example.text for example in examples], words)
-    part_of = [part for part, dataset in enumerate(datasets) for _ in dataset.examples]
-    texts = _Texts(examples, part_of, [fold(example.text) for example in examples], group_of, links)
-    found = find_suspects(words, np.array([example.label for example in examples], dtype=np.int64), group_of)
-    suspects = tuple(
-        Suspect(
-            names[part_of[one.index]],
-            examples[one.index],
-            splits.labels[examples[one.index].label],
-            splits.labels[one.suggested],
-            one.given_probability,
-        )
-        for one in found[:n_suspects]
-    )
+    words, texts = _read(datasets)
+    targets = np.array([example.label for example in texts.examples], dtype=np.int64)
+    found = find_suspects(words, targets, texts.group_of)
     parts = tuple(_part(texts, part, names[part], datasets[part], n_pairs) for part in range(3))
     leakage = tuple(_leakage(texts, earlier, later, names, n_pairs) for later in (1, 2) for earlier in range(later))
     contradictions = _contradictions(texts)
     lengths = measure_lengths([dataset.texts for dataset in datasets], tokenizer, preprocessing)
-    findings = _findings(parts, leakage, contradictions, lengths, len(found), len(examples))
-    return DataCheck(parts, leakage, contradictions, lengths, len(found), suspects, findings)
+    slips = slip_sentence(parts[0].label_counts, label_map)
+    return DataCheck(
+        parts,
+        leakage,
+        contradictions,
+        lengths,
+        n_suspects=len(found),
+        suspects=tuple(_suspect(one, texts, names, splits.labels) for one in found[:n_suspects]),
+        findings=findings(parts, leakage, contradictions, slips, lengths, len(found)),
+        warnings=warnings(parts, leakage, contradictions, slips, lengths),
+    )
+
+
+def _read(datasets: Sequence[SentimentDataset]) -> tuple[Words, _Texts]:
+    """The words of all texts, and the texts with what repeats them."""
+    examples = [example for dataset in datasets for example in dataset.examples]
+    part_of = [part for part, dataset in enumerate(datasets) for _ in dataset.examples]
+    words = read_words([example.text for example in examples])
+    group_of, links = near_groups([example.text for example in examples], words)
+    return words, _Texts(examples, part_of, [fold(example.text) for example in examples], group_of, links)
+
+
+def _suspect(found: SuspectIndex, texts: _Texts, names: Sequence[str], labels: Sequence[str]) -> Suspect:
+    example = texts.examples[found.index]
+    part = names[texts.part_of[found.index]]
+    return Suspect(part, example, labels[example.label], labels[found.suggested], found.given_probability)
 
 
 def _repeats(texts: _Texts, earlier: int, later: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -195,13 +142,15 @@ def measure_lengths(
     texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, preprocessing: PreprocessingConfig
 ) -> Lengths:
     """Token counts of the texts of each part, of at most 2,000 of them at regular distances."""
-    chosen = [clean(text, preprocessing) for part in texts for text in part[:: max(1, -(-len(part) // _MAX_TOKENIZED))]]
+    samples = [part[:: max(1, -(-len(part) // _MAX_TOKENIZED))] for part in texts]
+    chosen = [clean(text, preprocessing) for part in samples for text in part]
     room = text_room(tokenizer, preprocessing)
     if not chosen:
         return Lengths(0, room, 0.0, 0.0, 0, 0.0, 0.0)
     ids = tokenizer(chosen, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     lengths = np.array([len(one) for one in ids])
     lost = np.maximum(lengths - room, 0)
+    ends = np.cumsum([len(part) for part in samples])[:-1]
     return Lengths(
         n_texts=len(lengths),
         room=room,
@@ -210,85 +159,5 @@ def measure_lengths(
         longest=int(lengths.max()),
         share_cut=float((lost > 0).mean()),
         share_tokens_lost=float(lost.sum() / max(lengths.sum(), 1)),
+        by_part=tuple(tuple(part.tolist()) for part in np.split(lengths, ends)),
     )
-
-
-def _findings(
-    parts: Sequence[PartCheck],
-    leakage: Sequence[Leakage],
-    contradictions: Sequence[tuple[Example, ...]],
-    lengths: Lengths,
-    n_suspects: int,
-    n_texts: int,
-) -> tuple[str, ...]:
-    """The check in sentences."""
-    return (
-        *(sentence for leak in leakage if (sentence := _leak_sentence(leak, parts))),
-        *_contradiction_sentences(contradictions),
-        *(sentence for part in parts for sentence in _part_sentences(part)),
-        _suspect_sentence(n_suspects, n_texts),
-        _length_sentence(lengths, n_texts),
-    )
-
-
-def _leak_sentence(leak: Leakage, parts: Sequence[PartCheck]) -> str:
-    if not leak.n_equal and not leak.n_near:
-        return ""
-    total = next(part.n_texts for part in parts if part.name == leak.later)
-    both = leak.n_equal + leak.n_near
-    return (
-        f"Leakage: {both:,} of {total:,} {leak.later} texts ({both / total:.1%}) are known from the {leak.earlier} "
-        f"part, {leak.n_equal:,} equal and {leak.n_near:,} nearly so. The score on them shows memory, no more."
-    )
-
-
-def _contradiction_sentences(contradictions: Sequence[tuple[Example, ...]]) -> list[str]:
-    if not contradictions:
-        return []
-    rows = sum(map(len, contradictions))
-    where = " and ".join(example.source for example in contradictions[0][:2])
-    return [
-        f"Contradictions: {_count(len(contradictions), 'text')} with more than one label, in {rows:,} rows (the first "
-        f"are {where}). No model can be right on all of them."
-    ]
-
-
-def _part_sentences(part: PartCheck) -> list[str]:
-    if not part.n_texts:
-        return [f"The {part.name} part is empty."]
-    shares = ", ".join(f"{label} {count / part.n_texts:.1%}" for label, count in part.label_counts.items())
-    rare = [label for label, count in part.label_counts.items() if count < _RARE * max(part.label_counts.values())]
-    hint = ". Accuracy hides what happens to " + " and ".join(rare) + ": look at macro-F1" if rare else ""
-    sentences = [f"The {part.name} part has {_count(part.n_texts, 'text')}: {shares}{hint}."]
-    if part.n_equal or part.n_near:
-        share = (part.n_equal + part.n_near) / part.n_texts
-        sentences.append(
-            f"Repeated within the {part.name} part: {_count(part.n_equal, 'text')} equal to an earlier one, "
-            f"{part.n_near:,} more nearly so ({share:.1%})."
-        )
-    return sentences
-
-
-def _suspect_sentence(n_suspects: int, n_texts: int) -> str:
-    if n_texts < MIN_TEXTS:
-        return f"{_count(n_texts, 'text')} are too few to look for wrong labels; it takes {MIN_TEXTS}."
-    return (
-        f"Suspects: for {_count(n_suspects, 'text')} of {n_texts:,} ({n_suspects / n_texts:.1%}), a model of their "
-        "words finds another label more probable. It errs often: read the first ones."
-    )
-
-
-def _length_sentence(lengths: Lengths, n_texts: int) -> str:
-    sizes = f"{lengths.median:.0f} tokens in the middle, {lengths.longest:,} at most"
-    if lengths.n_texts < n_texts:
-        sizes += f", by a sample of {lengths.n_texts:,} texts"
-    if not lengths.share_cut:
-        return f"No text is cut: {sizes}, and the model sees {lengths.room:,}."
-    return (
-        f"Cut to {lengths.room:,} tokens: {lengths.share_cut:.1%} of the texts, which loses "
-        f"{lengths.share_tokens_lost:.1%} of all tokens ({sizes})."
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

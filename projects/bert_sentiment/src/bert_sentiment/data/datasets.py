@@ -12,7 +12,7 @@ from dataclasses import replace
 from bert_sentiment.config import DataConfig
 from bert_sentiment.data.folders import path_parts
 from bert_sentiment.data.hub import hub_parts
-from bert_sentiment.data.labelled import MAX_LABELS, Part, natural_order
+from bert_sentiment.data.labelled import MAX_LABELS, Part, label_names, natural_order
 from bert_sentiment.data.splitting import groups_of_equal, hold_out, sample
 from bert_sentiment.data.types import Example, Reject, SentimentDataset, Splits
 from roadmap_shared.errors import UserError, did_you_mean
@@ -47,14 +47,23 @@ def load_splits(config: DataConfig, log: Callable[[str], None] | None = None) ->
 
 
 def _built_in(config: DataConfig) -> Splits:
-    """The texts of this repository: trained on some domains, tested on all."""
+    """The texts of this repository: trained on some domains, tested on all; labels as the config maps them."""
+    names = label_names(config) or {label: label for label in sentiment.LABELS}
+    if unknown := sorted(names.keys() - set(sentiment.LABELS)):
+        raise UserError(
+            f"--data.label_map {unknown[0]}={names[unknown[0]]}: the built-in texts have the labels "
+            f"{', '.join(sentiment.LABELS)}"
+        )
+    labels = tuple(dict.fromkeys(names[label] for label in sentiment.LABELS if label in names))
 
     def part(split: sentiment.Split, domains: Sequence[sentiment.Domain]) -> SentimentDataset:
         texts = sentiment.sentiment_texts(split, domains=domains, languages=config.languages)
         examples = tuple(
-            Example(text.text, sentiment.LABELS.index(text.label), text.domain, text.tags, text.id) for text in texts
+            Example(text.text, labels.index(names[text.label]), text.domain, text.tags, text.id)
+            for text in texts
+            if text.label in names
         )
-        return SentimentDataset(sentiment.LABELS, examples, sentiment.ORIGIN)
+        return SentimentDataset(labels, examples, sentiment.ORIGIN)
 
     splits = Splits(part("train", config.domains), part("validation", config.domains), part("test", sentiment.DOMAINS))
     if not splits.train or not splits.validation:
@@ -92,6 +101,8 @@ def _assemble(parts: dict[str, Part], config: DataConfig, log: Callable[[str], N
         if name not in known:
             rest, held = hold_out(known["train"].examples, share, config.split_seed)
             origin = f"{share:.0%} of the training texts of {parts['train'].name}, drawn by seed {config.split_seed}"
+            if not held:
+                raise UserError(f"{parts['train'].name}: {_too_few(len(parts['train'].texts), name, config)}")
             known[name] = SentimentDataset(labels, held, origin)
             known["train"] = replace(known["train"], examples=rest)
     return Splits(known["train"], known["validation"], known["test"])
@@ -108,6 +119,12 @@ def _dataset(part: Part, labels: Sequence[str]) -> SentimentDataset:
             rejects.append(Reject(text.source, f"label '{text.label[:40]}' does not occur in the training texts"))
     part.texts = [text for text in part.texts if text.label in index]
     return SentimentDataset(tuple(labels), tuple(examples), part.name, tuple(rejects))
+
+
+def _too_few(n_texts: int, name: str, config: DataConfig) -> str:
+    """Why no `name` part can be held out of so many texts, and how one is had."""
+    own = f", or name a file of {name} texts with --data.{name}_path" if config.path else ""
+    return f"{n_texts} texts are too few to hold out a {name} part; give each label 3 different texts or more{own}"
 
 
 def _nothing(part: Part) -> str:

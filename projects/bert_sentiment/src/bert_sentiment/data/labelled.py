@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bert_sentiment.config import DataConfig
+from bert_sentiment.config import DataConfig, PreprocessingConfig
+from bert_sentiment.data.preprocessor import clean
 from bert_sentiment.data.readers import open_table
 from bert_sentiment.data.types import MAX_CHARACTERS, Reject
 from roadmap_shared.errors import UserError, did_you_mean
@@ -16,6 +17,8 @@ TEXT_COLUMNS = ("text", "sentence", "review", "content", "tweet", "comment")
 LABEL_COLUMNS = ("label", "sentiment", "polarity", "class", "rating", "stars")
 MAX_LABELS = 100
 TOO_LONG = f"a text above {MAX_CHARACTERS:,} characters"
+ONLY_MARKUP = "empty once markup is taken away"
+_CLEANING = PreprocessingConfig()
 _ORDER = {
     name: rank
     for rank, names in enumerate([("very negative",), ("negative", "neg"), ("neutral", "neu"), ("positive", "pos")])
@@ -139,7 +142,7 @@ def label_names(config: DataConfig) -> dict[str, str]:
 
 
 def labelled(text: Any, label: Any, source: str, names: dict[str, str]) -> LabelledText | Reject:
-    """A text from its two cells, or why there is none."""
+    """A text from its two cells, or why there is none. One of markup alone is none, as when a text is labelled."""
     if text is None or text == "" or (isinstance(text, float) and math.isnan(text)):
         return Reject(source, "empty text")
     if not isinstance(text, str):
@@ -148,6 +151,9 @@ def labelled(text: Any, label: Any, source: str, names: dict[str, str]) -> Label
         return Reject(source, TOO_LONG)
     if not (text := text.strip()):
         return Reject(source, "empty text")
+    # Only tags and entities are cleaned to nothing, and they begin so: to clean every text would take seconds.
+    if text[0] in "<&" and not clean(text, _CLEANING):
+        return Reject(source, ONLY_MARKUP)
     if not (name := _label_name(label)):
         return Reject(source, "no label")
     if names and name not in names:

@@ -26,6 +26,7 @@ from roadmap_shared.metrics import (
     expected_calibration_error,
     macro_f1_interval,
     mcnemar_test,
+    one_vs_rest,
     paired_bootstrap,
     roc_auc,
 )
@@ -172,11 +173,16 @@ def summary_figures(evaluation: Evaluation, test: SentimentDataset, config: Eval
         evaluation.probabilities, targets, config.calibration_bins
     )
     figures["calibration_error_before"] = expected_calibration_error(evaluation.raw, targets, config.calibration_bins)
-    present = [label for label in range(len(test.labels)) if 0 < (targets == label).sum() < len(targets)]
-    figures["macro_auc"] = float(
-        np.mean([roc_auc(evaluation.probabilities[:, label], targets == label) for label in present])
-    )
+    figures["macro_auc"] = macro_auc(evaluation.probabilities, targets)
     outcomes = evaluation.behaviour.outcomes
     figures["behaviour_passed"] = 1 - len(evaluation.behaviour.failures) / len(outcomes) if outcomes else None
     figures["n_test"] = len(test)
     return figures
+
+
+def macro_auc(probabilities: np.ndarray, targets: np.ndarray) -> float | None:
+    """Mean area under the ROC curve of each label against the others, from (N, K) and (N,). Labels that no text has, or
+    every text, cannot be ranked and are left out; None where that leaves none."""
+    areas = one_vs_rest(roc_auc, probabilities, targets)
+    ranked = areas[~np.isnan(areas)]
+    return float(ranked.mean()) if len(ranked) else None

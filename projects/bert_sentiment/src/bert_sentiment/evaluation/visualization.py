@@ -269,7 +269,7 @@ def length_figure(lengths: Mapping[str, Sequence[int]], context: int) -> Figure:
         name = f"{_percent(np.mean(ordered <= context))} of {split} ({len(ordered):,} texts)"
         axis.ecdf(ordered, color=PALETTE[index % len(PALETTE)], label=name, linestyle=("-", "--", ":", "-.")[index % 4])
     axis.axvline(context, color=INK, linestyle="--", linewidth=0.8)
-    sizes = np.concatenate([[context], *lengths.values()])
+    sizes = np.maximum(np.concatenate([[context], *lengths.values()]), 1)  # 0 has no place on the axis
     # Whole powers of two, the last one above every size: the axis must not be empty where all are equal.
     powers = 2 ** np.arange(np.floor(np.log2(sizes.min())), np.ceil(np.log2(sizes.max() + 1)) + 1)
     axis.set_xscale("log", base=2)

@@ -86,6 +86,8 @@ def predict_file(
         say(f"{output}: is written in UTF-8")
     settings = _settings(predictor, found, table)
     n_rows = sum(1 for _ in table.rows())
+    if not n_rows:
+        say(f"{source}: holds no records, so there is nothing to label and {output} has none either")
     with resumable_output(output, rejects, settings, table.header(), restart=restart, say=say) as files:
         done = files.done
         try:

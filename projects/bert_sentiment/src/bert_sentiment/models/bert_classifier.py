@@ -8,28 +8,27 @@ Shapes: N texts, K labels.
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_sentiment.config import ModelConfig, PreprocessingConfig
 from bert_sentiment.data.preprocessor import by_length, pad, token_ids
+from bert_sentiment.models.pretrained import (
+    is_classifier,
+    label_names,
+    quiet_transformers,
+    read_classifier,
+    read_config,
+)
 from roadmap_shared.errors import UserError, one_line
 from roadmap_shared.files import atomic_write
 from roadmap_shared.offline import minilm_folder
@@ -56,8 +55,7 @@ class SentimentModel:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the K labels, in the order of the logits."""
-        names: dict[int, str] = self.network.config.id2label  # type: ignore[assignment]
-        return tuple(names[index] for index in range(len(names)))
+        return label_names(self.network.config)
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +120,7 @@ class SentimentModel:
         """
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: is no model folder (no config.json in it)")
-        network, tokenizer = _read_classifier(str(folder))
+        network, tokenizer = read_classifier(str(folder))
         preprocessing, temperature = PreprocessingConfig(), 1.0
         if (folder / EXTRAS_FILE).is_file():
             preprocessing, temperature = _read_extras(folder / EXTRAS_FILE)
@@ -158,20 +156,18 @@ def build_classifier(
 ) -> SentimentModel:
     """The pretrained encoder with a new classification layer, whose weights depend on `seed` alone.
 
-    A checkpoint that is a classifier with the same labels keeps its layer.
+    A checkpoint that is a classifier with the same labels keeps its layer, with the outputs in the order of `labels`.
 
     Raises:
         UserError: the checkpoint cannot be had, is no text encoder, or classifies by other labels.
     """
     source = str(minilm_folder()) if config.name == "minilm" else config.name
-    settings = _read_config(source)
-    known = list(settings.id2label.values()) if _is_classifier(settings) else None
-    if known is not None and known != list(labels):
-        raise UserError(
-            f"--model.name {config.name}: is a classifier with the labels {', '.join(known)}, but the texts have "
-            f"{', '.join(labels)}. Name the file's labels as the model does with --data.label_map, or start from an "
-            "encoder without a classifier"
-        )
+    settings = read_config(source)
+    known = label_names(settings) if is_classifier(settings) else None
+    if known is None:
+        settings.problem_type = None  # of a use that the encoder had before
+    elif sorted(known) != sorted(labels):
+        raise _other_labels(config.name, known, labels)
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
@@ -180,10 +176,48 @@ def build_classifier(
             if hasattr(settings, name):
                 setattr(settings, name, config.dropout)
     torch.manual_seed(seed)
-    network, tokenizer = _read_classifier(source, settings)
+    network, tokenizer = read_classifier(source, settings)
+    if known is not None and known != tuple(labels):
+        reorder_outputs(network, [known.index(label) for label in labels], config.name)
     if known is None and (config.pooler == "identity" or (config.pooler == "auto" and config.name == "minilm")):
         start_pooler_as_identity(network, config.name)
     return SentimentModel(network, tokenizer, preprocessing)
+
+
+def _other_labels(name: str, known: Sequence[str], labels: Sequence[str]) -> UserError:
+    says = f"--model.name {name}: is a classifier with the labels {', '.join(known)}, but the texts have"
+    named = {label.casefold(): label for label in known}
+    if len(named) == len(known) and sorted(named) == sorted(label.casefold() for label in labels):
+        pairs = " ".join(shlex.quote(f"{label}={named[label.casefold()]}") for label in labels)
+        return UserError(
+            f"{says} {', '.join(labels)}, which differ in upper and lower case. Give --data.label_map {pairs} (left of "
+            "each = stands what the file says)"
+        )
+    return UserError(
+        f"{says} {', '.join(labels)}. Name the file's labels as the model does with --data.label_map, or start from an "
+        "encoder without a classifier"
+    )
+
+
+@torch.no_grad()
+def reorder_outputs(network: PreTrainedModel, order: Sequence[int], name: str) -> None:
+    """Let output i be what was output `order[i]`, by moving the rows of the last layer.
+
+    Raises:
+        UserError: the network called `name` ends in no linear layer with K outputs.
+    """
+    layers = [
+        module
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not path.startswith(f"{network.base_model_prefix}.")
+    ]
+    if not layers or layers[-1].out_features != len(order):
+        raise UserError(
+            f"--model.name {name}: has the texts' labels in another order, and no linear layer whose outputs could be "
+            "reordered: start from an encoder without a classifier"
+        )
+    for tensor in layers[-1].parameters():  # weight (K, C), and bias (K) where there is one
+        tensor.copy_(tensor[list(order)])
 
 
 @torch.no_grad()
@@ -202,60 +236,6 @@ def start_pooler_as_identity(network: PreTrainedModel, name: str) -> None:
         raise UserError(f"--model.pooler identity: {name} has no pooler as BERT has: leave the flag out")
     nn.init.eye_(dense.weight)
     nn.init.zeros_(dense.bias)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Within it, transformers shows neither a progress bar nor that the classification layer is new."""
-    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bar:
-            logging.enable_progress_bar()
-
-
-def _is_classifier(settings: Any) -> bool:
-    return any("SequenceClassification" in name for name in settings.architectures or ())
-
-
-def _read_config(source: str) -> Any:
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise _cannot_load(source, error) from error
-
-
-def _read_classifier(source: str, settings: Any = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Network and tokenizer. Without `settings`, the checkpoint must be a classifier; with them it becomes one."""
-    if settings is None:
-        settings = _read_config(source)
-        if not _is_classifier(settings):
-            architecture = ", ".join(settings.architectures or ["nothing that is named"])
-            raise UserError(
-                f"{source}: is no classifier but {architecture}. Train one: bert-sentiment run --model.name {source}"
-            )
-    try:
-        with quiet_transformers():
-            network = AutoModelForSequenceClassification.from_pretrained(source, config=settings)
-            tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _cannot_load(source, error) from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{source}: its tokenizer has no padding token: use an encoder such as bert-base-uncased")
-    return network, tokenizer
-
-
-def _cannot_load(source: str, error: Exception) -> UserError:
-    if Path(source).exists():
-        return UserError(f"{source}: cannot be loaded as a text classifier: {one_line(error)}")
-    return UserError(
-        f"--model.name {source}: there is no such folder, and the hub does not answer or has no such model. "
-        "Offline, use --model.name minilm or a folder"
-    )
 
 
 def _read_extras(path: Path) -> tuple[PreprocessingConfig, float]:

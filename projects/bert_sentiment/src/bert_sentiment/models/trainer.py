@@ -5,7 +5,6 @@ buckets that are the same for any number of processes, early stopping that canno
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer
 
 from bert_sentiment.config import TrainerConfig
 from bert_sentiment.data.preprocessor import pad, token_ids
@@ -31,13 +30,11 @@ from bert_sentiment.models.callbacks import EarlyStopping, RunLogger, SealCheckp
 from bert_sentiment.models.checkpoints import load_trained, newest_whole_checkpoint, save_trained, trains_a_part
 from bert_sentiment.models.devices import find_device
 from bert_sentiment.models.learning_rates import parameter_groups
+from bert_sentiment.models.training_settings import METRICS, training_arguments
 from roadmap_shared.errors import UserError
 from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.metrics import evaluate_modules
 from roadmap_shared.runs import Run
-
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro_f1", "loss": "cross_entropy"}
-"""What `compute_metrics` calls each `trainer.metric`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,8 @@ def train(
         max_steps: steps after which training ends even if `config.epochs` are not over.
 
     Raises:
-        UserError: the loss became infinite or not a number, or the batch cannot be shared out evenly.
+        UserError: the loss became infinite or not a number, the batch cannot be shared out evenly, or the device has
+            no such precision.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -120,6 +118,8 @@ def train(
         trainer.train(resume_from_checkpoint=checkpoint)
         if interrupted():
             raise KeyboardInterrupt
+        # Without mixed precision again, in place: what is measured next is what is saved.
+        trainer.accelerator.unwrap_model(model.network, keep_fp32_wrapper=False)
     state = trainer.state
     return TrainingResult(
         best_step=state.best_global_step or state.global_step,
@@ -139,60 +139,9 @@ def agree_on_folders(config: TrainerConfig, run: Run) -> tuple[str, str | None]:
             run.rewind(0 if newest is None else int(newest.name.rpartition("-")[2]))
         found = [str(run.checkpoints), None if newest is None else str(newest)]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        PartialState(cpu=config.device == "cpu")  # joins the processes
+        PartialState(cpu=find_device(config.device).type == "cpu")  # joins the processes
         broadcast_object_list(found)
     return found[0], found[1]
-
-
-def training_arguments(
-    config: TrainerConfig, n_texts: int, seed: int, folder: str, max_steps: int | None = None
-) -> TrainingArguments:
-    """The Trainer's settings for ours.
-
-    Raises:
-        UserError: `batch_size` is no multiple of processes × accumulation steps.
-    """
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    parts = n_processes * config.accumulation_steps
-    if config.batch_size % parts:
-        raise UserError(
-            f"--trainer.batch_size {config.batch_size} is not a multiple of {parts} ({n_processes} processes × "
-            f"--trainer.accumulation_steps {config.accumulation_steps})"
-        )
-    steps_per_epoch = -(-n_texts // config.batch_size)
-    steps = min(steps_per_epoch * config.epochs, max_steps or sys.maxsize)
-    evaluate_every = min(steps, -(-steps_per_epoch // config.evaluations_per_epoch))
-    return TrainingArguments(
-        output_dir=folder,
-        num_train_epochs=config.epochs,
-        max_steps=steps if max_steps else -1,
-        per_device_train_batch_size=config.batch_size // parts,
-        per_device_eval_batch_size=64,
-        gradient_accumulation_steps=config.accumulation_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule if config.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=round(config.warmup_share * steps),
-        max_grad_norm=config.clip_norm,
-        bf16=config.precision == "bf16",
-        fp16=config.precision == "fp16",
-        use_cpu=config.device == "cpu",
-        eval_strategy="steps",
-        eval_steps=evaluate_every,
-        save_strategy="steps",
-        save_steps=evaluate_every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=f"eval_{METRICS[config.metric]}",
-        greater_is_better=config.metric != "loss",
-        logging_steps=max(1, steps_per_epoch // 20),
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=find_device(config.device).type == "cuda",
-        remove_unused_columns=False,
-        seed=seed,
-        data_seed=seed,
-    )
 
 
 class SentimentTrainer(Trainer):

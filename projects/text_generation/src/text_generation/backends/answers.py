@@ -52,15 +52,22 @@ class Answer:
     """The answer to one prompt. `push` takes tokens until `finish_reason` is set."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], stop: Sequence[str], end_tokens: frozenset[int]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: Sequence[int],
+        stop: Sequence[str],
+        end_tokens: frozenset[int],
+        limit: int | None = None,
     ) -> None:
         """Args:
         tokenizer: of the model.
         prompt: its token ids.
         stop: texts that end the answer.
         end_tokens: ids of the tokens that end it.
+        limit: tokens that it has at most. None: until `cut` is called.
         """
         self.prompt = list(prompt)
+        self.limit = limit
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
         self._logprobs: list[float] = []
@@ -82,6 +89,8 @@ class Answer:
         self._shown.append(self._scanner.push(self._pieces[-1]))
         if self._scanner.stopped:
             self.finish_reason = "stop"
+        elif len(self.tokens) == self.limit:
+            self.cut()
 
     def cut(self) -> None:
         """End the answer here: it has as many tokens as it may."""

@@ -11,7 +11,11 @@ from text_generation.config.decoding import DecodingConfig
 
 @torch.inference_mode()
 def beam_search(
-    network: PreTrainedModel, prompts: Sequence[Sequence[int]], decoding: DecodingConfig, end_tokens: Iterable[int]
+    network: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    decoding: DecodingConfig,
+    end_tokens: Iterable[int],
+    n_new: int,
 ) -> list[list[int]]:
     """The most probable of `decoding.num_beams` answers to each prompt, as token ids.
 
@@ -19,9 +23,10 @@ def beam_search(
         network: in evaluation mode.
         prompts: token ids, all of the same length: `generate` counts padding as a token that has occurred, and its
             repetition penalty would make an answer depend on its batch.
-        decoding: settings of the search.
+        decoding: settings of the search, but for the limit of new tokens.
         end_tokens: ids of the tokens that end an answer. One such token ends what is returned, unless the limit of new
             tokens came first.
+        n_new: new tokens at most.
     """
     ends = sorted(end_tokens)
     settings = GenerationConfig(
@@ -31,7 +36,7 @@ def beam_search(
         length_penalty=decoding.length_penalty,
         repetition_penalty=float(decoding.repetition_penalty),
         no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=n_new,
         min_new_tokens=0,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,

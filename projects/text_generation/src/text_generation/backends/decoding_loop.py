@@ -60,7 +60,7 @@ class DecodingLoop:
     ) -> None:
         """Args:
         network: in evaluation mode.
-        answers: empty ones, which this fills.
+        answers: empty ones, which this fills, each up to its limit; where it has none, up to that of `decoding`.
         decoding: greedy or sampling.
         rows: index of each answer's prompt in the call, which chooses its random numbers.
         pad_id: any token id.
@@ -69,18 +69,20 @@ class DecodingLoop:
         """
         self._network, self._decoding, self._hook = network, decoding, hook
         self._answers, self._rows = list(answers), list(rows)
-        self._draws = {row: uniform_draws(seed, row, decoding.max_new_tokens) for row in rows}
+        # One answer may end before another: what is prepared here is for the longest.
+        self._n_new = max((answer.limit or decoding.most_new_tokens for answer in answers), default=0)
+        self._draws = {row: uniform_draws(seed, row, self._n_new) for row in rows}
         self._options = forward_options(network)
         self._ids, mask = left_padded([answer.prompt for answer in answers], pad_id, network.device)
         self._positions = positions_of(mask)
         B, T = mask.shape
         self._length = T
         # Written once: the tokens to come are never padding.
-        self._mask = torch.cat([mask, mask.new_ones(B, decoding.max_new_tokens)], dim=1)
-        self._cache = preallocated_cache(network.config, T + decoding.max_new_tokens)
+        self._mask = torch.cat([mask, mask.new_ones(B, self._n_new)], dim=1)
+        self._cache = preallocated_cache(network.config, T + self._n_new)
 
     def __iter__(self) -> Iterator[None]:
-        for step in range(self._decoding.max_new_tokens):
+        for step in range(self._n_new):
             if not self._answers:
                 return
             self._step(step)

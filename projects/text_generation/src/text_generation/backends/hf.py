@@ -11,7 +11,7 @@ from text_generation.backends.batches import length_buckets
 from text_generation.backends.beam_search import beam_search
 from text_generation.backends.decoding_loop import DecodingLoop, LogitsHook
 from text_generation.backends.hf_loading import context_window_of, end_tokens_of, load_causal_lm
-from text_generation.backends.prompts import check_prompts, check_room, plain_conversation
+from text_generation.backends.prompts import answer_limits, check_prompts, plain_conversation
 from text_generation.backends.scoring import token_logprobs
 from text_generation.backends.types import Generation, Likelihood, Message, Prompt
 from text_generation.config.decoding import DecodingConfig
@@ -55,9 +55,17 @@ class HuggingFaceBackend:
         self._pad_id = pad if isinstance(pad, int) else 0  # the mask hides it: any token will do
 
     @classmethod
-    def load(cls, source: str, *, device: str = "auto", batch_size: int = 16) -> "HuggingFaceBackend":
-        """Read a folder or a hub id. Errors: see `hf_loading.load_causal_lm`."""
-        network, tokenizer = load_causal_lm(source, device)
+    def load(
+        cls,
+        source: str,
+        *,
+        device: str = "auto",
+        batch_size: int = 16,
+        flag: str = "--backend.model",
+        device_flag: str = "--backend.device",
+    ) -> "HuggingFaceBackend":
+        """Read a folder or a hub id. The flags and the errors are those of `hf_loading.load_causal_lm`."""
+        network, tokenizer = load_causal_lm(source, device, flag=flag, device_flag=device_flag)
         return cls(network, tokenizer, name=source, batch_size=batch_size)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -88,7 +96,7 @@ class HuggingFaceBackend:
         """One answer for each prompt, in their order. `hook` may forbid tokens; beam search takes none.
 
         Raises:
-            UserError: a prompt is empty, or leaves no room for `decoding.max_new_tokens` in the context.
+            UserError: a prompt is empty, or leaves too little room in the context, as `answer_limits` tells.
             ValueError: beam search with a hook.
         """
         answers = self._open(prompts, decoding)
@@ -157,10 +165,10 @@ class HuggingFaceBackend:
         for number, ids in enumerate(encoded, start=1):
             if not ids:
                 raise UserError(f"prompt {number} of {len(prompts)} is empty: its text has no token for {self.name}.")
-        check_room([len(ids) for ids in encoded], decoding.max_new_tokens, self.context_window, self.name)
+        limits = answer_limits([len(ids) for ids in encoded], decoding, self.context_window, self.name)
         return [
-            Answer(self.tokenizer, ids, self._stop(prompt, decoding), self.end_tokens)
-            for prompt, ids in zip(prompts, encoded, strict=True)
+            Answer(self.tokenizer, ids, self._stop(prompt, decoding), self.end_tokens, limit)
+            for prompt, ids, limit in zip(prompts, encoded, limits, strict=True)
         ]
 
     def _stop(self, prompt: Prompt, decoding: DecodingConfig) -> tuple[str, ...]:
@@ -188,7 +196,9 @@ class HuggingFaceBackend:
             for start in range(0, len(group), self.batch_size)
         ]
         for batch in batches:
-            found = beam_search(self.network, [answer.prompt for answer in batch], decoding, self.end_tokens)
+            # Prompts of one length have one limit.
+            n_new = batch[0].limit or decoding.most_new_tokens
+            found = beam_search(self.network, [answer.prompt for answer in batch], decoding, self.end_tokens, n_new)
             pairs = [(answer.prompt, tokens) for answer, tokens in zip(batch, found, strict=True)]
             scores = token_logprobs(self.network, pairs, pad_id=self._pad_id, batch_size=self.batch_size)
             for answer, tokens, logprobs in zip(batch, found, scores, strict=True):

@@ -18,7 +18,9 @@ _NO_LIMIT = 10**9
 """Above it, a tokenizer's `model_max_length` means that it knows none."""
 
 
-def load_causal_lm(source: str, device: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_causal_lm(
+    source: str, device: str = "auto", *, flag: str = "--backend.model", device_flag: str = "--backend.device"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read a model and its tokenizer, in single precision on a CPU and in bfloat16 on a GPU.
 
     Only safetensors are read, never a pickle, and no code that comes with a model is run.
@@ -26,16 +28,18 @@ def load_causal_lm(source: str, device: str = "auto") -> tuple[PreTrainedModel, 
     Args:
         source: a folder written by `save_pretrained`, full or with a LoRA adapter, or a hub id.
         device: auto (a GPU where there is one), cpu or cuda.
+        flag: the setting that names the model, for messages.
+        device_flag: the setting that names the device, likewise.
 
     Raises:
         UserError: there is no such folder or hub model, a part is missing or damaged, tokenizer and model do not
             belong together, or there is no GPU.
     """
-    place = find_device(device)
+    place = find_device(device, device_flag)
     if Path(source).exists():
-        _check_folder(Path(source))
+        _check_folder(Path(source), flag)
     elif source.startswith((".", "/", "~")):
-        raise UserError(f"--backend.model {source}: there is no such folder")
+        raise UserError(f"{flag} {source}: there is no such folder")
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
     try:
         with quiet_transformers():
@@ -44,14 +48,14 @@ def load_causal_lm(source: str, device: str = "auto") -> tuple[PreTrainedModel, 
                 source, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _cannot_load(source, error) from error
+        raise _cannot_load(source, error, flag) from error
     check_vocabulary(network, tokenizer, source)
     network.to(place)  # type: ignore[arg-type]  # in place; its stub hides the method's self
     return network.eval(), tokenizer
 
 
-def find_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a device.
+def find_device(name: str, flag: str = "--backend.device") -> torch.device:
+    """auto, cpu or cuda as a device. `flag` is the setting that names it, for the message.
 
     Raises:
         UserError: cuda, and there is none.
@@ -59,7 +63,7 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--backend.device cuda: this machine has no GPU that torch can use. Give auto or cpu.")
+        raise UserError(f"{flag} cuda: this machine has no GPU that torch can use. Give auto or cpu.")
     return torch.device(name)
 
 
@@ -106,20 +110,20 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, flag: str) -> None:
     if folder.is_file():
-        raise UserError(f"--backend.model {folder}: is a file. Name the folder that holds it.")
+        raise UserError(f"{flag} {folder}: is a file. Name the folder that holds it.")
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
-        raise UserError(f"--backend.model {folder}: is no model folder (no config.json in it)")
+        raise UserError(f"{flag} {folder}: is no model folder (no config.json in it)")
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(
-            f"--backend.model {folder}: has no tokenizer (none of {', '.join(_TOKENIZER_FILES)}). "
+            f"{flag} {folder}: has no tokenizer (none of {', '.join(_TOKENIZER_FILES)}). "
             "Save it there with tokenizer.save_pretrained."
         )
     if not any(folder.glob("*.safetensors")):
         raise UserError(
-            f"--backend.model {folder}: has no weights as .safetensors. Other formats may run code when they are "
+            f"{flag} {folder}: has no weights as .safetensors. Other formats may run code when they are "
             "read: convert them where you trust them, with save_pretrained."
         )
     settings = folder / ("adapter_config.json" if adapter else "config.json")
@@ -129,10 +133,10 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{settings}: is damaged ({one_line(error)}). Copy the model folder again.") from error
 
 
-def _cannot_load(source: str, error: Exception) -> UserError:
+def _cannot_load(source: str, error: Exception, flag: str) -> UserError:
     if Path(source).exists():
-        return UserError(f"--backend.model {source}: cannot be loaded as a causal language model: {one_line(error)}")
+        return UserError(f"{flag} {source}: cannot be loaded as a causal language model: {one_line(error)}")
     return UserError(
-        f"--backend.model {source}: there is no such folder, and the hub does not answer or has no such model in "
+        f"{flag} {source}: there is no such folder, and the hub does not answer or has no such model in "
         "safetensors. Give a folder, or connect to the network."
     )

@@ -85,11 +85,11 @@ class OpenAIBackend:
             BackendError: the server failed for every prompt; the message says how often it was tried.
         """
         check_prompts(prompts)
-        options = self._options(decoding)
+        options = [self._options(decoding, prompt) for prompt in prompts]
 
         def answer(index: int) -> Generation | GaveUpError:
             try:
-                return self._retry.call(lambda: self._ask(prompts[index], options, seed + index))
+                return self._retry.call(lambda: self._ask(prompts[index], options[index], seed + index))
             except GaveUpError as error:
                 return error
 
@@ -110,7 +110,7 @@ class OpenAIBackend:
             UserError, BackendError: as for `generate`; a BackendError also where the stream breaks off.
         """
         check_prompts([prompt])
-        options = self._options(decoding)
+        options = self._options(decoding, prompt)
         events = self._retry.call(lambda: self._translating(lambda: self._send(prompt, options, seed, stream=True)))
         try:
             while True:
@@ -131,7 +131,7 @@ class OpenAIBackend:
             "Use a local model, --backend.kind hf."
         )
 
-    def _options(self, decoding: DecodingConfig) -> dict[str, Any]:
+    def _options(self, decoding: DecodingConfig, prompt: Prompt) -> dict[str, Any]:
         """The request's settings. Those that OpenAI's own protocol lacks are sent only when they are set."""
         if decoding.strategy == "beam_search":
             raise UserError(f"{self.server} offers no beam search. Use --decoding.strategy greedy or sampling.")
@@ -139,7 +139,7 @@ class OpenAIBackend:
             raise UserError(f"{self.server} offers no --decoding.no_repeat_ngram_size. Use repetition_penalty instead.")
         sampling = decoding.strategy == "sampling"
         options: dict[str, Any] = {
-            self._limit_name: decoding.max_new_tokens,
+            self._limit_name: self._limit(decoding, prompt),
             "temperature": decoding.temperature if sampling else 0.0,
         }
         if decoding.stop:
@@ -153,6 +153,12 @@ class OpenAIBackend:
         if decoding.repetition_penalty != 1:
             beyond["repetition_penalty"] = decoding.repetition_penalty
         return options | ({"extra_body": beyond} if beyond else {})
+
+    def _limit(self, decoding: DecodingConfig, prompt: Prompt) -> int:
+        """Tokens that the answer may have. The prompt's are estimated: where none seem left, the server decides."""
+        room = self.context_window - self.count_tokens(prompt)
+        fits = decoding.max_new_tokens is not None or room < 1
+        return decoding.most_new_tokens if fits else min(decoding.most_new_tokens, room)
 
     def _is_chat(self, prompt: Prompt) -> bool:
         return not isinstance(prompt, str) or self._texts_as == "chat"

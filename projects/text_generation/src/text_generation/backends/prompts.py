@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from roadmap_shared.errors import UserError
 from text_generation.backends.types import Message, Prompt
+from text_generation.config.decoding import DecodingConfig
 
 ROLES = ("system", "user", "assistant")
 
@@ -37,25 +38,33 @@ def check_prompts(prompts: Sequence[Prompt]) -> None:
                 raise UserError(f"{place} has a turn with the role {message.role!r}. Roles are {', '.join(ROLES)}.")
 
 
-def check_room(lengths: Sequence[int], max_new_tokens: int, context_window: int, model: str) -> None:
-    """Check that every prompt leaves room for its answer.
+def answer_limits(lengths: Sequence[int], decoding: DecodingConfig, context_window: int, model: str) -> list[int]:
+    """Tokens that the answer to each prompt may have: `decoding.max_new_tokens`, or, where that is None,
+    `decoding.default_new_tokens` as far as the context has room after the prompt.
 
     Args:
         lengths: tokens of each prompt.
-        max_new_tokens: tokens of an answer at most.
+        decoding: how many tokens are asked for.
         context_window: tokens of prompt and answer together at most.
         model: what the message calls the model.
 
     Raises:
-        UserError: one does not. The message counts prompts from 1.
+        UserError: a prompt leaves too little room. The message counts prompts from 1.
     """
+    asked = decoding.max_new_tokens
     for number, length in enumerate(lengths, start=1):
-        if length + max_new_tokens > context_window:
+        if length + (asked or 1) > context_window:
+            context = f"the {context_window} tokens of {model}'s context"
+            if asked is None:
+                raise UserError(
+                    f"prompt {number} of {len(lengths)} has {length} tokens: no room for an answer is left in "
+                    f"{context}. Shorten the prompt."
+                )
             raise UserError(
-                f"prompt {number} of {len(lengths)} has {length} tokens; with --decoding.max_new_tokens "
-                f"{max_new_tokens} that is more than the {context_window} tokens of {model}'s context. "
-                "Shorten the prompt or lower --decoding.max_new_tokens."
+                f"prompt {number} of {len(lengths)} has {length} tokens; with --decoding.max_new_tokens {asked} that "
+                f"is more than {context}. Shorten the prompt or lower --decoding.max_new_tokens."
             )
+    return [min(decoding.most_new_tokens, context_window - length) for length in lengths]
 
 
 def plain_conversation(messages: Sequence[Message]) -> str:

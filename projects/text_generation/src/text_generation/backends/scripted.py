@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from roadmap_shared.errors import UserError
-from text_generation.backends.prompts import as_messages, check_prompts, check_room
+from text_generation.backends.prompts import answer_limits, as_messages, check_prompts
 from text_generation.backends.stopping import cut_at_stop
 from text_generation.backends.types import BackendError, Generation, Likelihood, Prompt
 from text_generation.config.decoding import DecodingConfig
@@ -54,7 +54,7 @@ class ScriptedBackend:
         return sum(1 + len(words(message.content)) for message in as_messages(prompt))
 
     def generate(self, prompts: Sequence[Prompt], decoding: DecodingConfig, seed: int = 0) -> list[Generation]:
-        """Return the next answer for each prompt, cut at a stop sequence and at `decoding.max_new_tokens` words.
+        """Return the next answer for each prompt, cut at a stop sequence and at the limit of `answer_limits` in words.
 
         Raises:
             UserError: a prompt is empty or too long, as with any back end.
@@ -63,9 +63,12 @@ class ScriptedBackend:
         """
         check_prompts(prompts)
         lengths = [self.count_tokens(prompt) for prompt in prompts]
-        check_room(lengths, decoding.max_new_tokens, self.context_window, self.name)
+        limits = answer_limits(lengths, decoding, self.context_window, self.name)
         self._fail_if_told()
-        return [self._answer(prompt, length, decoding) for prompt, length in zip(prompts, lengths, strict=True)]
+        return [
+            self._answer(prompt, length, limit, decoding.stop)
+            for prompt, length, limit in zip(prompts, lengths, limits, strict=True)
+        ]
 
     def stream(self, prompt: Prompt, decoding: DecodingConfig, seed: int = 0) -> Iterator[str]:
         """Yield the next answer word by word. Errors as for `generate`, when the first word is asked for."""
@@ -86,11 +89,11 @@ class ScriptedBackend:
             for prompt, text in pairs
         ]
 
-    def _answer(self, prompt: Prompt, prompt_tokens: int, decoding: DecodingConfig) -> Generation:
+    def _answer(self, prompt: Prompt, prompt_tokens: int, limit: int, stop: Sequence[str]) -> Generation:
         self.asked.append(prompt)
-        text, _ = cut_at_stop(self._next_answer(prompt), decoding.stop)
+        text, _ = cut_at_stop(self._next_answer(prompt), stop)
         tokens = words(text)
-        kept = tokens[: decoding.max_new_tokens]
+        kept = tokens[:limit]
         return Generation(
             text="".join(kept),
             finish_reason="length" if len(kept) < len(tokens) else "stop",

@@ -8,9 +8,10 @@ from text_generation.run_layout import MODELS, PROJECT
 LATEST = "latest"
 
 
-def model_source(name: str, runs: Path = Path("runs")) -> str:
+def model_source(name: str, runs: Path = Path("runs"), flag: str = "--backend.model") -> str:
     """Folder or hub id of a model; `latest` is looked for in `runs`, here, then upwards, then in the checkout whose
-    code runs: a model that was trained in the checkout is found from elsewhere.
+    code runs: a model that was trained in the checkout is found from elsewhere. `flag` is the setting that names the
+    model, for the message.
 
     Raises:
         UserError: no model has been trained yet.
@@ -23,6 +24,6 @@ def model_source(name: str, runs: Path = Path("runs")) -> str:
         if found:
             return str(max(found, key=lambda folder: folder.stat().st_mtime))
     raise UserError(
-        "--backend.model latest: no model has been trained here yet. Train one with `text-generation run`, or name a "
-        "folder or a hub id such as gpt2"
+        f"{flag} latest: no model has been trained here yet. Train one with `text-generation run`, or name a folder or "
+        "a hub id such as gpt2"
     )

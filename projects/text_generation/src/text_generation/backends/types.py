@@ -80,7 +80,8 @@ class Backend(Protocol):
         by nothing but rounding.
 
         Raises:
-            UserError: a prompt is empty, or leaves no room for `decoding.max_new_tokens` in the context.
+            UserError: a prompt is empty, or leaves no room in the context for `decoding.max_new_tokens`, or, where that
+                is None, for a single token.
             BackendError: the model's server did not answer.
         """
         ...

@@ -143,7 +143,7 @@ def _answer(coder: CodeGenerator, config: CodeConfig, source: str) -> str:
             lines = [test.source if test.passed else f"# fails: {test.verdict.detail}\n{test.source}" for test in tests]
             return "\n".join(lines) or "# the model wrote no test that calls the code"
         case _:
-            request = CodeRequest(config.description, source, config.name)
+            request = CodeRequest(config.description.strip(), source, config.name)
             code = coder.generate(request, config.seed)
             return code.code.rstrip() or f"The answer holds no code:\n{code.answer}"
 

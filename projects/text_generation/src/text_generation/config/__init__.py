@@ -7,6 +7,7 @@ from text_generation.config.data import CorpusConfig, TokenizerConfig
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.evaluation import EvaluationConfig
 from text_generation.config.finetuning import AlignConfig, FinetuneConfig
+from text_generation.config.measuring import EvaluateConfig, MicroscopeConfig, TextsConfig
 from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
 from text_generation.config.rating import RateConfig, VotesConfig
 from text_generation.config.serving import ServingConfig
@@ -21,10 +22,12 @@ __all__ = [
     "CodeConfig",
     "CorpusConfig",
     "DecodingConfig",
+    "EvaluateConfig",
     "EvaluationConfig",
     "FinetuneConfig",
     "GenerationConfig",
     "InjectConfig",
+    "MicroscopeConfig",
     "ModelConfig",
     "PassAtKConfig",
     "ProblemsConfig",
@@ -32,6 +35,7 @@ __all__ = [
     "RateConfig",
     "SandboxConfig",
     "ServingConfig",
+    "TextsConfig",
     "TokenizerConfig",
     "TrainerConfig",
     "VotesConfig",

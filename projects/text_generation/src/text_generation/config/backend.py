@@ -32,6 +32,10 @@ class BackendConfig:
     timeout: float = 60.0
     """Seconds that a server may take to connect, and then to send the next part of its answer."""
 
+    total_timeout: float | None = None
+    """Seconds for a whole answer, or a batch of them: then no further attempt begins, and an answer that comes in
+    pieces ends. None: no limit."""
+
     retries: int = 4
     """Further attempts after a time-out, a lost connection, 429 or 5xx."""
 
@@ -51,5 +55,9 @@ class BackendConfig:
                 raise ValueError(f"--backend.{name} {getattr(self, name)} must be at least 1")
         if not self.timeout > 0:
             raise ValueError(f"--backend.timeout {self.timeout} must be above 0 seconds")
+        if self.total_timeout is not None and not self.total_timeout > 0:
+            raise ValueError(
+                f"--backend.total_timeout {self.total_timeout} must be above 0 seconds, or None for no limit"
+            )
         if self.retries < 0:
             raise ValueError(f"--backend.retries {self.retries} must be at least 0")

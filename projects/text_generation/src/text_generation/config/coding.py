@@ -11,8 +11,10 @@ from text_generation.config.backend import BackendConfig
 from text_generation.config.decoding import DecodingConfig
 
 CodeStyle = Literal["chat", "completion"]
-CODE_DECODING = DecodingConfig(strategy="sampling", temperature=0.2, top_p=0.95, max_new_tokens=512)
-"""As is usual for pass@1 from samples (Chen et al. 2021, section 3.2)."""
+CODE_DECODING = DecodingConfig(
+    strategy="sampling", temperature=0.2, top_p=0.95, max_new_tokens=None, default_new_tokens=512
+)
+"""As is usual for pass@1 from samples (Chen et al. 2021, section 3.2); 512 tokens, or what the context has room for."""
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -163,5 +165,5 @@ class CodeConfig:
             raise ValueError(f"--n_tests {self.n_tests} must be at least 1")
         if self.task in ("explain", "review", "tests") and self.file is None:
             raise ValueError(f"--task {self.task} needs --file code.py")
-        if self.task == "generate" and not self.description and self.file is None:
+        if self.task == "generate" and not self.description.strip() and self.file is None:
             raise ValueError('say what the function does, as in: code "the median of a list of numbers"')

@@ -15,8 +15,12 @@ class DecodingConfig:
     """greedy: the most probable token each time; beam_search: the most probable text among num_beams that are kept;
     sampling: tokens drawn by their probability, after temperature, top_k, top_p, min_p and typical_p."""
 
-    max_new_tokens: int = 64
-    """Tokens of an answer at most."""
+    max_new_tokens: int | None = 64
+    """Tokens of an answer at most; an error where the context has no room for as many. None: as many as there is room
+    for, default_new_tokens at most."""
+
+    default_new_tokens: int = 64
+    """Tokens of an answer at most where max_new_tokens is None."""
 
     temperature: float = 1.0
     """Divides the logits before sampling: below 1 sharper, above 1 flatter."""
@@ -55,9 +59,11 @@ class DecodingConfig:
     """Texts that end an answer; they are not part of it."""
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "num_beams"):
+        for name in ("default_new_tokens", "num_beams"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--decoding.{name} {getattr(self, name)} must be at least 1")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"--decoding.max_new_tokens {self.max_new_tokens} must be at least 1")
         for name in ("temperature", "repetition_penalty"):
             if not LEAST_DIVISOR <= (value := getattr(self, name)) <= 1 / LEAST_DIVISOR:
                 limits = f"{LEAST_DIVISOR:g} and {1 / LEAST_DIVISOR:g}"
@@ -73,6 +79,11 @@ class DecodingConfig:
             raise ValueError(f"--decoding.no_repeat_ngram_size {self.no_repeat_ngram_size} must be at least 0")
         if "" in self.stop:
             raise ValueError("--decoding.stop holds an empty text, which would end every answer at once")
+
+    @property
+    def most_new_tokens(self) -> int:
+        """Tokens of an answer at most, in a context that has room for them."""
+        return self.default_new_tokens if self.max_new_tokens is None else self.max_new_tokens
 
 
 GREEDY = DecodingConfig(strategy="greedy")

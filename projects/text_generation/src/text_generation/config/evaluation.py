@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-StudyName = Literal["templates", "voting", "injection", "json", "python", "code", "writing", "alignment"]
+StudyName = Literal["templates", "search", "voting", "injection", "json", "python", "code", "writing", "alignment"]
 
 DefenceName = Literal[
     "none", "delimiting", "datamarking", "encoding", "hierarchy", "reminder", "detector", "output_check", "layered"
@@ -33,9 +33,10 @@ class EvaluationConfig:
     """Windows or prompts a forward pass."""
 
     studies: tuple[StudyName, ...] = get_args(StudyName)
-    """What is tried beside decoding. templates: which prompt makes a reference most probable; voting:
-    self-consistency; injection: attacks and defences; json, python: constrained output; code: pass@k in the sandbox;
-    writing: the writing assistant; alignment: fine-tuning and DPO, with obedience before and after."""
+    """What is tried beside decoding. templates: which prompt makes a reference most probable; search:
+    a search for a better one; voting: self-consistency; injection: attacks and defences; json, python: constrained
+    output; code: pass@k in the sandbox; writing: the writing assistant; alignment: fine-tuning and DPO, with obedience
+    before and after."""
 
     cases: int = 32
     """Prompts or cases of each of these studies, at most."""
@@ -47,7 +48,8 @@ class EvaluationConfig:
     """Programming problems to solve, at most; `samples` answers to each."""
 
     defences: tuple[DefenceName, ...] = get_args(DefenceName)
-    """Defences of the injection study. The longer ones leave fewer cases that fit into a small context."""
+    """Defences of the injection study, each on the cases that fit into the context under it and without it. Those that
+    lengthen the prompt so much that fewer than two fit are left out."""
 
     conversations: int = 900
     """Requests with stories that fine-tuning shows in the study of alignment."""

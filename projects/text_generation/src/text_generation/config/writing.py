@@ -8,8 +8,14 @@ from text_generation.config.backend import BackendConfig
 from text_generation.config.decoding import DecodingConfig
 
 WritingStyle = Literal["chat", "headers"]
-WRITING_DECODING = DecodingConfig(strategy="sampling", temperature=0.8, top_p=0.95, max_new_tokens=1024)
-CHAT_DECODING = DecodingConfig(strategy="sampling", temperature=0.7, top_p=0.9, max_new_tokens=512)
+WRITING_DECODING = DecodingConfig(
+    strategy="sampling", temperature=0.8, top_p=0.95, max_new_tokens=None, default_new_tokens=1024
+)
+"""For each step of a story: 1,024 tokens, or what the context has room for."""
+CHAT_DECODING = DecodingConfig(
+    strategy="sampling", temperature=0.7, top_p=0.9, max_new_tokens=None, default_new_tokens=512
+)
+"""For an answer in a conversation: 512 tokens, or what the context has room for."""
 
 
 @dataclass(kw_only=True, frozen=True)

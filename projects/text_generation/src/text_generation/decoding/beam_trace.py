@@ -115,7 +115,7 @@ class _CachedModel:
 
     def __init__(self, network: PreTrainedModel, prompt: Sequence[int], decoding: DecodingConfig) -> None:
         self._network, self._prompt, self._decoding = network, list(prompt), decoding
-        self._cache: Any = preallocated_cache(network.config, len(prompt) + decoding.max_new_tokens)
+        self._cache: Any = preallocated_cache(network.config, len(prompt) + decoding.most_new_tokens)
 
     def logprobs(self, beams: Sequence[tuple[int, ...]]) -> Tensor:
         """(beams, V) ln p of the next token, after the penalties for repetition."""

@@ -150,7 +150,7 @@ def look(
         sequence = context + chosen[:index]
         steps.append(_step(backend, seen[index], sequence, token, text, decoding, list(named.values()), candidates))
     beam_decoding = replace(
-        decoding, strategy="beam_search", max_new_tokens=min(beam_tokens, decoding.max_new_tokens), stop=()
+        decoding, strategy="beam_search", max_new_tokens=min(beam_tokens, decoding.most_new_tokens), stop=()
     )
     beams = trace_beam_search(backend.network, context, beam_decoding, backend.end_tokens)
     return Microscope(

@@ -8,11 +8,11 @@ hub, which run their code with `trust_remote_code=True`. Nothing here does that,
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from text_generation.backends.types import Backend, Generation, Prompt
 from text_generation.config.decoding import BEAM_SEARCH, GREEDY, NUCLEUS, SAMPLING, DecodingConfig
-from text_generation.evaluation.diversity_metrics import distinct_n, repetition_rate, self_bleu
+from text_generation.evaluation.diversity_metrics import DiversityScores, diversity, repetition_rate, self_bleu
 
 STRATEGIES: Mapping[str, DecodingConfig] = {
     "greedy": GREEDY,
@@ -47,9 +47,9 @@ class StrategyResult:
     checked: float
     """Mean of the checker over all answers."""
 
-    distinct_1: float
-    distinct_2: float
-    """Pooled over all answers."""
+    diversity: DiversityScores
+    """Of one answer to each prompt, the mean over the samples. These scores depend on the number of texts, so
+    that a strategy which gives one answer is measured on as many as one that gives several."""
 
     self_bleu: float
     """Of the samples of one prompt, mean over the prompts, 0 to 1: low means varied. 1 where nothing is left to
@@ -139,13 +139,18 @@ def measure_strategy(
         answers=tuple(grouped),
         logprob_per_token=_logprob_per_token(answers),
         checked=_mean([checker(p, t) for p, t in zip(asked, texts, strict=True)]) if checker else math.nan,
-        distinct_1=distinct_n(texts, 1),
-        distinct_2=distinct_n(texts, 2),
+        diversity=_diversity(grouped),
         self_bleu=_self_bleu(grouped) if by_chance else 1.0,
         repetition=repetition_rate(texts, 4),
         seconds=seconds,
         new_tokens=sum(answer.new_tokens for answer in answers),
     )
+
+
+def answer_once(backend: Backend, prompt: Prompt, results: Sequence[StrategyResult], seed: int = 0) -> list[str]:
+    """One more prompt, answered by each of the strategies with the settings of its result. Errors as for
+    `compare_strategies`."""
+    return [backend.generate([prompt], result.decoding, seed)[0].text for result in results]
 
 
 def sweep(
@@ -189,6 +194,17 @@ def _logprob_per_token(answers: Sequence[Generation]) -> float:
     known = [(answer.logprob, answer.new_tokens) for answer in answers if answer.logprob is not None]
     tokens = sum(n for _, n in known)
     return math.fsum(logprob for logprob, _ in known) / tokens if tokens else math.nan
+
+
+def _diversity(grouped: Sequence[Sequence[Generation]]) -> DiversityScores:
+    """The mean over the samples of the scores of one answer to each prompt; NaN is left out."""
+    scores = [diversity([answer.text for answer in one_each]) for one_each in zip(*grouped, strict=True)]
+    means: dict[str, float] = {}
+    for field in fields(DiversityScores):
+        values = [getattr(score, field.name) for score in scores]
+        known = [value for value in values if not math.isnan(value)]
+        means[field.name] = _mean(known)
+    return DiversityScores(**means)
 
 
 def _self_bleu(grouped: Sequence[Sequence[Generation]]) -> float:

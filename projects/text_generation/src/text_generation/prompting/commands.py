@@ -1,6 +1,6 @@
 """The subcommands `prompts`, `ab` and `inject`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,14 +9,15 @@ from roadmap_shared.progress import progress
 from roadmap_shared.report import Report, render
 from roadmap_shared.runs import Run, start_run
 from text_generation.backends.types import Backend, BackendError, Prompt
+from text_generation.config.decoding import DecodingConfig
 from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
 from text_generation.prompting.ab_test import compare_templates
 from text_generation.prompting.answers import SCORERS
 from text_generation.prompting.call_log import LoggedBackend
 from text_generation.prompting.cases import SENTIMENT_CASES, read_cases, rejected_in_words
-from text_generation.prompting.injection import LabResult, run_lab
-from text_generation.prompting.injection_cases import BUILT_IN, read_injections
-from text_generation.prompting.injection_defences import built_in_defences
+from text_generation.prompting.injection import LabResult, prompt_of, run_lab
+from text_generation.prompting.injection_cases import BUILT_IN, InjectionCase, read_injections, secret_for
+from text_generation.prompting.injection_defences import Defence, built_in_defences
 from text_generation.prompting.injection_detector import fit_detector
 from text_generation.prompting.sections import ab_section, injection_section
 from text_generation.prompting.summaries import ab_summary, injection_summary
@@ -79,15 +80,26 @@ def run_inject(config: InjectConfig, backend: Backend | None = None) -> dict[str
         print(rejected_in_words(rejects, len(cases)))
     detector = fit_detector(cases)
     known = built_in_defences(detector)
+    defences = [known[name] for name in config.defences]
     with (
         start_run(config, project=PROJECT, command="inject") as run,
         asked(config, backend, run, len(cases)) as logged,
     ):
+        fits = room_for_answers(logged, config.decoding, run.seed)
         results = [
-            run_lab(logged, cases, [known[name]], config.decoding, seed=run.seed)
-            for name in progress(list(config.defences), "attacking", "defence")
+            run_lab(logged, cases, [defence], config.decoding, seed=run.seed, fits=fits)
+            for defence in progress(defences, "attacking", "defence")
         ]
-        result = LabResult(tuple(one for of in results for one in of.results), logged.name, results[0].secret)
+        result = LabResult(
+            tuple(one for of in results for one in of.results),
+            logged.name,
+            results[0].secret,
+            tuple(name for of in results for name in of.left_out),
+        )
+        if remark := left_out_in_words(result, cases, config.decoding, logged.context_window):
+            print(remark)
+        if not result.results:
+            raise UserError(f"nothing is left to try. Take a model with a longer context. {remark}")
         section = injection_section(result, detector)
         report = Report(
             title="Injection lab",
@@ -97,6 +109,27 @@ def run_inject(config: InjectConfig, backend: Backend | None = None) -> dict[str
             facts={"model": logged.name, "cases": len(cases), "seed": run.seed},
         )
         return run.finish(injection_summary(result), render(report))
+
+
+def room_for_answers(backend: Backend, decoding: DecodingConfig, seed: int) -> Callable[[InjectionCase, Defence], bool]:
+    """Tells whether a case's prompt under a defence leaves room in the context for `decoding.max_new_tokens`; where
+    that is None, for a single token."""
+    room, secret = backend.context_window - (decoding.max_new_tokens or 1), secret_for(seed)
+    return lambda case, defence: backend.count_tokens(prompt_of(case, defence, secret, seed).messages()) <= room
+
+
+def left_out_in_words(
+    result: LabResult, cases: Sequence[InjectionCase], decoding: DecodingConfig, context_window: int
+) -> str:
+    """How many cases each defence was not tried on, and why; "" where all were."""
+    tried = {of.defence.name: len(of.outcomes) for of in result.results} | dict.fromkeys(result.left_out, 0)
+    left_out = [f"{name} {len(cases) - n}" for name, n in tried.items() if n < len(cases)]
+    if not left_out:
+        return ""
+    return (
+        f"Left out of {len(cases)} cases, as prompt and {decoding.max_new_tokens or 1} tokens of an answer do not fit "
+        f"into the context of {context_window}: {', '.join(left_out)}."
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from text_generation.prompting.constrained_decoding import ConstraintEngine, ConstraintState, masked
-from text_generation.prompting.structured import Constraint
+from text_generation.prompting.structured import Constraint, Kind, longest_valid_prefix
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,17 @@ def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None)
 class ConstraintCost:
     """Free and constrained texts of one model for the same prompts."""
 
+    kind: Kind
     free: tuple[ConstrainedText, ...]
     constrained: tuple[ConstrainedText, ...]
     free_valid: tuple[bool, ...]
+    """Of each text as it stands."""
+
     constrained_valid: tuple[bool, ...]
+    free_cut_valid: tuple[bool, ...]
+    """Whether something valid is left of a text once it is cut back to its last whole statement (`usable`)."""
+
+    constrained_cut_valid: tuple[bool, ...]
 
     @staticmethod
     def tokens_per_second(texts: Sequence[ConstrainedText]) -> float:
@@ -145,5 +152,27 @@ def constraint_cost(
                     end_tokens=engine.end_tokens,
                 )
             )
-    valid = {kind: tuple(constraint.is_valid(text.text) for text in written) for kind, written in texts.items()}
-    return ConstraintCost(tuple(texts[False]), tuple(texts[True]), valid[False], valid[True])
+    return judged(constraint, texts[False], texts[True])
+
+
+def judged(
+    constraint: Constraint, free: Sequence[ConstrainedText], constrained: Sequence[ConstrainedText]
+) -> ConstraintCost:
+    """Free and constrained texts with what is valid among them."""
+    return ConstraintCost(
+        constraint.kind,
+        tuple(free),
+        tuple(constrained),
+        free_valid=tuple(constraint.is_valid(text.text) for text in free),
+        constrained_valid=tuple(constraint.is_valid(text.text) for text in constrained),
+        free_cut_valid=tuple(usable(text, constraint) for text in free),
+        constrained_cut_valid=tuple(usable(text, constraint) for text in constrained),
+    )
+
+
+def usable(text: ConstrainedText, constraint: Constraint) -> bool:
+    """Whether a text is valid or, where the limit of tokens cut it, leaves whole statements that are. A text that came
+    to its end is taken as it stands: what is wrong in it is the model's doing."""
+    if text.complete:
+        return constraint.is_valid(text.text)
+    return longest_valid_prefix(text.text, constraint) is not None

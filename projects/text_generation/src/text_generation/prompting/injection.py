@@ -5,17 +5,20 @@ texts stand beside it, and answers that the grader cannot judge are counted apar
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import Interval, PairedComparison, paired_bootstrap, wilson_interval
-from text_generation.backends.types import Backend
+from text_generation.backends.types import Backend, Generation, Message
 from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.injection_cases import InjectionCase, secret_for
 from text_generation.prompting.injection_defences import Defence, Parts, parts_of
 from text_generation.prompting.injection_grading import Verdict, grade, has_any
+
+FEWEST_CASES = 2
+"""Cases below which nothing can be said of a defence."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class DefenceResult:
-    """What one defence did to all cases."""
+    """What one defence did to its cases."""
 
     defence: Defence
     outcomes: tuple[Outcome, ...]
@@ -75,22 +78,27 @@ class DefenceResult:
 
 @dataclass(frozen=True)
 class LabResult:
-    """All defences on the same cases."""
+    """All defences, each on the cases that it could be tried on."""
 
     results: tuple[DefenceResult, ...]
     backend: str
     secret: str
+    left_out: tuple[str, ...] = ()
+    """Names of the defences that fewer than `FEWEST_CASES` cases could be tried on."""
 
     def fewer_attacks(self, name: str, than: str = "none", seed: int = 0) -> PairedComparison | None:
-        """Attack success of one defence minus that of another, over the attacks that could be judged in both (paired
-        bootstrap). None where a defence was not run, or there is no such attack."""
+        """Attack success of one defence minus that of another, over the attacks that were tried on both and could be
+        judged in both (paired bootstrap). None where a defence was not run, or there is no such attack."""
         by_name = {result.defence.name: result for result in self.results}
         if name not in by_name or than not in by_name:
             return None
+        verdicts = {outcome.case.id: outcome.verdict for outcome in by_name[than].outcomes}
         pairs = [
-            (float(before.verdict == "obeyed"), float(after.verdict == "obeyed"))
-            for before, after in zip(by_name[than].outcomes, by_name[name].outcomes, strict=True)
-            if before.case.attack and "unclear" not in (before.verdict, after.verdict)
+            (float(verdicts[after.case.id] == "obeyed"), float(after.verdict == "obeyed"))
+            for after in by_name[name].outcomes
+            if after.case.attack
+            and after.case.id in verdicts
+            and "unclear" not in (verdicts[after.case.id], after.verdict)
         ]
         if not pairs:
             return None
@@ -105,8 +113,9 @@ def run_lab(
     decoding: DecodingConfig,
     *,
     seed: int = 0,
+    fits: Callable[[InjectionCase, Defence], bool] | None = None,
 ) -> LabResult:
-    """Send every case through every defence.
+    """Send every case through every defence, or those for which the model has room.
 
     Args:
         backend: the model that is attacked.
@@ -114,6 +123,8 @@ def run_lab(
         defences: in the order of the report; `none` first gives the others something to be compared with.
         decoding: greedy, for answers that can be repeated.
         seed: of the secret, the marks and the sampling.
+        fits: whether a case can be tried on a defence. A defence then gets the cases that fit both it and, where that
+            is among the defences, `none`: on these the two are compared, case by case. None: all fit.
 
     Raises:
         UserError: no defence or no case, or what the back end raises.
@@ -121,22 +132,58 @@ def run_lab(
     if not cases or not defences:
         raise UserError("the injection lab needs cases and defences. Give some of each.")
     secret = secret_for(seed)
-    results = tuple(_run_defence(backend, cases, defence, decoding, secret, seed) for defence in defences)
-    return LabResult(results, backend.name, secret)
+    ask = _Asker(backend, decoding, seed)
+    chosen = _cases_of_each(cases, defences, fits)
+    results = tuple(
+        _run_defence(ask, fitting, defence, secret, seed)
+        for defence, fitting in chosen
+        if len(fitting) >= min(FEWEST_CASES, len(cases))
+    )
+    tried = {result.defence.name for result in results}
+    left_out = tuple(defence.name for defence in defences if defence.name not in tried)
+    return LabResult(results, backend.name, secret, left_out)
+
+
+def _cases_of_each(
+    cases: Sequence[InjectionCase],
+    defences: Sequence[Defence],
+    fits: Callable[[InjectionCase, Defence], bool] | None,
+) -> list[tuple[Defence, Sequence[InjectionCase]]]:
+    """Each defence with the cases that fit it and the one that it is compared with."""
+    if fits is None:
+        return [(defence, cases) for defence in defences]
+    compared = [defence for defence in defences if defence.name == "none"]
+    plain = [case for case in cases if all(fits(case, defence) for defence in compared)]
+    return [(defence, [case for case in plain if fits(case, defence)]) for defence in defences]
+
+
+class _Asker:
+    """Asks the model for answers, and never twice for the same prompt: defences that leave the prompt alone share the
+    answers, so that only what they do about them differs."""
+
+    def __init__(self, backend: Backend, decoding: DecodingConfig, seed: int) -> None:
+        self._backend, self._decoding, self._seed = backend, decoding, seed
+        self._known: dict[tuple[Message, ...], Generation] = {}
+
+    def __call__(self, parts: Sequence[Parts]) -> list[Generation]:
+        prompts = [tuple(each.messages()) for each in parts]
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        if new:
+            answers = self._backend.generate([list(prompt) for prompt in new], self._decoding, self._seed)
+            self._known |= dict(zip(new, answers, strict=True))
+        return [self._known[prompt] for prompt in prompts]
 
 
 def _run_defence(
-    backend: Backend,
+    ask: _Asker,
     cases: Sequence[InjectionCase],
     defence: Defence,
-    decoding: DecodingConfig,
     secret: str,
     seed: int,
 ) -> DefenceResult:
     screened = [defence.screen is not None and defence.screen(case) for case in cases]
     asked = [case for case, out in zip(cases, screened, strict=True) if not out]
-    prompts = [prompt_of(case, defence, secret, seed).messages() for case in asked]
-    answers = iter(backend.generate(prompts, decoding, seed) if prompts else [])
+    answers = iter(ask([prompt_of(case, defence, secret, seed) for case in asked]))
     outcomes: list[Outcome] = []
     for case, out in zip(cases, screened, strict=True):
         if out:

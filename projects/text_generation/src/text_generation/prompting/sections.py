@@ -7,7 +7,7 @@ from roadmap_shared.metrics import Interval
 from roadmap_shared.report import Block, Callout, Section, Table, Text
 from roadmap_shared.report.blocks import Cell
 from text_generation.prompting.ab_test import ABResult, Comparison, Measure
-from text_generation.prompting.injection import LabResult
+from text_generation.prompting.injection import FEWEST_CASES, DefenceResult, LabResult
 from text_generation.prompting.injection_detector import Detector
 from text_generation.prompting.search_types import SearchResult
 from text_generation.prompting.self_consistency import Vote, shares_right
@@ -99,17 +99,14 @@ def search_section(result: SearchResult) -> Section:
     """The winner of a prompt search, and what it gained on held-out cases."""
     gain = result.gain
     rows: list[list[Cell]] = [
-        [
-            "baseline",
-            result.baseline.instruction,
-            result.baseline.n_examples,
-            result.baseline.source,
-            result.baseline_score,
-        ],
-        ["winner", result.winner.instruction, result.winner.n_examples, result.winner.source, result.winner_score],
+        [name, of.instruction or "(none)", of.n_examples, of.source, score]
+        for name, of, score in (
+            ("baseline", result.baseline, result.baseline_score),
+            ("winner", result.winner, result.winner_score),
+        )
     ]
     rounds: list[list[Cell]] = [
-        [number, of.generation + 1, len(of.means), of.n_cases, of.means[0][0].instruction, of.means[0][1]]
+        [number, of.generation + 1, len(of.means), of.n_cases, of.means[0][0].instruction or "(none)", of.means[0][1]]
         for number, of in enumerate(result.rounds, start=1)
     ]
     blocks: list[Block] = [
@@ -135,48 +132,47 @@ def search_section(result: SearchResult) -> Section:
 
 def constraint_section(cost: "ConstraintCost", what: str) -> Section:
     """What a constraint brings and what it costs. `what`: "JSON Schema", "Python functions"."""
-    rows: list[list[Cell]] = [
-        [
-            name,
-            f"{sum(valid)} of {len(valid)}",
-            f"{sum(text.complete for text in texts)} of {len(texts)}",
-            cost.tokens_per_second(texts),
-            cost.nats_per_token(texts),
-        ]
-        for name, texts, valid in (
-            ("free", cost.free, cost.free_valid),
-            ("constrained", cost.constrained, cost.constrained_valid),
-        )
-    ]
+    columns = ["", "valid as it stands", "ended within the limit", "tokens/s", "nats per token"]
+    rows: list[list[Cell]] = []
+    for name, texts, valid, cut_valid in (
+        ("free", cost.free, cost.free_valid, cost.free_cut_valid),
+        ("constrained", cost.constrained, cost.constrained_valid, cost.constrained_cut_valid),
+    ):
+        ended = [text.complete for text in texts]
+        rows.append([name, _of(valid), _of(ended), cost.tokens_per_second(texts), cost.nats_per_token(texts)])
+        if cost.kind == "python":
+            rows[-1].insert(2, _of(cut_valid))
+    remark = "A text that the limit of tokens cut in the middle is not valid as it stands, unless by luck"
+    if cost.kind == "python":
+        columns.insert(2, "valid, cut to its last whole statement")
+        remark += "; a function's body can be cut back to its last whole statement, and is then valid if any is left"
+    else:
+        remark += "; bounds on every part of the schema say how many tokens its longest text takes"
     return Section(
         f"Structured output: {what}",
         [
             Table(
-                ["", "valid", "ended within the limit", "tokens/s", "nats per token"],
+                columns,
                 rows,
                 caption="The same prompts and the same loop. Nats: -ln p under the model itself, by token.",
             ),
             Text(
                 f"The masks took {cost.forbidden_nats_per_token:.3f} nats per token away: -ln of the probability "
-                "that they left. A text that the limit of tokens cut in the middle is not valid, constrained or not; "
-                "one that reached its end is."
+                f"that they left. Under a constraint, a text that reached its end is valid. {remark}."
             ),
         ],
     )
 
 
+def _of(flags: Sequence[bool]) -> str:
+    return f"{sum(flags)} of {len(flags)}"
+
+
 def injection_section(result: LabResult, detector: Detector | None = None) -> Section:
     """Both sides of every defence, and what the grader could not judge."""
-    rows: list[list[Cell]] = []
-    for of in result.results:
-        name = of.defence.name
-        fewer = result.fewer_attacks(name) if name != "none" else None
-        change = None if fewer is None else Interval(fewer.difference, fewer.low, fewer.high)
-        unclear = f"{of.count('unclear', attack=True)} / {of.count('unclear', attack=False)}"
-        off_task = of.count("off_task")
-        rows.append([name, of.attack_success, change, of.false_refusals, of.task_under_attack, off_task, unclear])
     columns = [
         "defence",
+        "cases",
         "attacks obeyed",
         "against none",
         "false refusals",
@@ -187,10 +183,11 @@ def injection_section(result: LabResult, detector: Detector | None = None) -> Se
     blocks: list[Block] = [
         Table(
             columns,
-            rows,
-            caption="Shares with 95 % Wilson intervals. Against none: change of attack success, paired bootstrap. "
-            "Off task: benign texts that were neither refused nor answered well. Unclear: attacks / benign texts "
-            "that the grader could not judge; they are in no share.",
+            [_defence_row(result, of) for of in result.results],
+            caption="Cases: attacks / benign texts. Shares with 95 % Wilson intervals. Against none: change of attack "
+            "success on the attacks that were judged with and without the defence, paired bootstrap. Off task: benign "
+            "texts that were neither refused nor answered well. Unclear: attacks / benign texts that the grader could "
+            "not judge; they are in no share." + _left_out(result),
         ),
         _techniques(result),
         Text(
@@ -209,6 +206,22 @@ def injection_section(result: LabResult, detector: Detector | None = None) -> Se
             )
         )
     return Section("Injection lab", blocks)
+
+
+def _defence_row(result: LabResult, of: DefenceResult) -> list[Cell]:
+    name = of.defence.name
+    fewer = result.fewer_attacks(name) if name != "none" else None
+    change = None if fewer is None else Interval(fewer.difference, fewer.low, fewer.high)
+    n_attacks = sum(outcome.case.attack for outcome in of.outcomes)
+    n = f"{n_attacks} / {len(of.outcomes) - n_attacks}"
+    unclear = f"{of.count('unclear', attack=True)} / {of.count('unclear', attack=False)}"
+    off_task = of.count("off_task")
+    return [name, n, of.attack_success, change, of.false_refusals, of.task_under_attack, off_task, unclear]
+
+
+def _left_out(result: LabResult) -> str:
+    names = ", ".join(name.replace("_", " ") for name in result.left_out)
+    return f" Left out, because fewer than {FEWEST_CASES} cases fit into the context: {names}." if names else ""
 
 
 def _techniques(result: LabResult) -> Table:

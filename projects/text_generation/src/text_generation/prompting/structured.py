@@ -31,12 +31,14 @@ from llguidance import LLMatcher
 from roadmap_shared.errors import UserError, one_line
 from text_generation.prompting.python_grammar import python_body_grammar
 
+Kind = Literal["json_schema", "regex", "python"]
+
 
 @dataclass(frozen=True)
 class Constraint:
     """What a text must be."""
 
-    kind: Literal["json_schema", "regex", "python"]
+    kind: Kind
     grammar: str = field(repr=False)
     """For llguidance."""
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import Draft202012Validator, validator_for
 
 from roadmap_shared.errors import UserError, did_you_mean, one_line
 from text_generation.backends.prompts import ROLES
@@ -107,7 +109,7 @@ def read_template(file: Traversable | Path, shown: str) -> Template:
         examples=tuple(_examples(fields.get("examples", []), shown)),
         answer_prefix=fields.get("answer_prefix", ""),
         stop=tuple(_stops(fields.get("stop", []), shown)),
-        schema=fields.get("schema"),
+        schema=_schema(fields["schema"], shown) if "schema" in fields else None,
     )
 
 
@@ -177,3 +179,22 @@ def _stops(items: list[Any], shown: str) -> list[str]:
         if not isinstance(item, str) or not item:
             raise UserError(f"{shown}: stop {number} must be a text that is not empty")
     return items
+
+
+def _schema(schema: dict[str, Any], shown: str) -> dict[str, Any]:
+    """The schema as JSON has it, checked by the metaschema that it names, by default that of draft 2020-12."""
+    try:
+        # YAML knows dates, numbers as names and mappings within themselves, which JSON does not.
+        schema = json.loads(json.dumps(schema, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{shown}: schema cannot be written as JSON: {one_line(error)}") from error
+    if not isinstance(schema.get("$schema", ""), str):
+        raise UserError(f"{shown}: schema.$schema must be a text")
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.path)
+        # Of a choice that fails, the first branch says what is expected; the choice itself does not.
+        reason = error.context[0].message if error.context else error.message
+        raise UserError(f"{shown}: schema{place} is not valid JSON Schema: {one_line(reason)}") from error
+    return schema

@@ -162,7 +162,7 @@ class ThreadEngine:
         n_new = self._backend.count_tokens(whole) if whole else 0
         return Generation(
             text=whole,
-            finish_reason="length" if n_new >= decoding.max_new_tokens else "stop",
+            finish_reason="length" if n_new >= decoding.most_new_tokens else "stop",
             prompt_tokens=encoded.n_tokens,
             new_tokens=n_new,
         )

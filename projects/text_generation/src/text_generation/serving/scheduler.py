@@ -58,7 +58,7 @@ class Sequence:
         self.shaping = replace(decoding, max_new_tokens=1, stop=())
         self.cancelled = threading.Event()
         self.ended = False
-        self._draws = uniform_draws(seed, 0, decoding.max_new_tokens)
+        self._draws = uniform_draws(seed, 0, decoding.most_new_tokens)
         self._on_text, self._on_end = on_text, on_end
 
     @property

@@ -30,7 +30,8 @@ SENTIMENT_TEMPLATES = ("sentiment_zero_shot", "sentiment_role", "sentiment_few_s
 SIMILAR = "function_similar_shot"
 """The few-shot template with an example that resembles the case."""
 
-CHAIN_OF_THOUGHT = DecodingConfig(temperature=0.7, top_k=40, max_new_tokens=120)
+THOUGHT_TOKENS = 120
+CHAIN_OF_THOUGHT = DecodingConfig(temperature=0.7, top_k=40, max_new_tokens=THOUGHT_TOKENS)
 """As Wang et al. (2023) draw samples for self-consistency."""
 
 EXAMPLE_CHARACTERS = 300
@@ -121,7 +122,7 @@ def vote_task(
     cases = read_cases(SENTIMENT_CASES)[0][: bench.sizes.cases]
     prompts = [template.render({"review": case.variables["review"]}) for case in cases]
     room = bench.backend.context_window - max(map(bench.backend.count_tokens, prompts))
-    if room < CHAIN_OF_THOUGHT.max_new_tokens:
+    if room < THOUGHT_TOKENS:
         raise NotApplicableError(f"a chain of thought does not fit into {bench.backend.context_window} tokens")
     what = "Reviews are labelled after a chain of thought; the label behind `Answer:` votes."
     decoding = replace(CHAIN_OF_THOUGHT, stop=template.stop)
@@ -135,18 +136,22 @@ def told_ending(story: str) -> str | None:
 
 
 def injection(bench: Bench) -> Study:
-    """The injection lab with the cases and defences that the model's context has room for."""
+    """The injection lab, each defence on the cases that the model's context has room for."""
     cases, _ = read_injections(BUILT_IN)
     detector = fit_detector(cases)
     defences = [d for d in built_in_defences(detector).values() if d.name in bench.sizes.defences]
-    fitting = [case for case in cases if lab_fits(bench, case, defences)]
-    if not {True, False} <= {case.attack for case in fitting}:
-        raise NotApplicableError(f"the prompts do not fit into a context of {bench.backend.context_window} tokens")
+    decoding = replace(GREEDY, max_new_tokens=INJECTION_TOKENS)
     result = run_lab(
-        bench.backend, fitting, defences, replace(GREEDY, max_new_tokens=INJECTION_TOKENS), seed=bench.run.seed
+        bench.backend, cases, defences, decoding, seed=bench.run.seed, fits=lambda case, of: lab_fits(bench, case, of)
     )
+    if not result.results:
+        raise NotApplicableError(f"the prompts do not fit into a context of {bench.backend.context_window} tokens")
     section = injection_section(result, detector)
-    remark = f"{len(fitting)} of {len(cases)} cases fit into the context under every one of these defences."
+    remark = (
+        f"Of {len(cases)} cases, each defence is tried on those that leave {INJECTION_TOKENS} tokens for an answer "
+        "with and without it. The rows stand for different cases; what a defence changes is told by its comparison "
+        "with `none` on the same ones."
+    )
     blocks = [Text(remark), *section.blocks]
     if not bench.follows_instructions:
         remark = (
@@ -157,8 +162,7 @@ def injection(bench: Bench) -> Study:
     return Study([Section("Can a text take over?", blocks)], injection_summary(result))
 
 
-def lab_fits(bench: Bench, case: InjectionCase, defences: Sequence[Defence]) -> bool:
-    """Whether the case's prompt leaves room for an answer under every defence."""
-    secret = secret_for(bench.run.seed)
-    prompts = [prompt_of(case, defence, secret, bench.run.seed).messages() for defence in defences]
-    return max(map(bench.backend.count_tokens, prompts)) + INJECTION_TOKENS <= bench.backend.context_window
+def lab_fits(bench: Bench, case: InjectionCase, defence: Defence) -> bool:
+    """Whether the case's prompt leaves room for an answer under a defence."""
+    prompt = prompt_of(case, defence, secret_for(bench.run.seed), bench.run.seed).messages()
+    return bench.backend.count_tokens(prompt) + INJECTION_TOKENS <= bench.backend.context_window

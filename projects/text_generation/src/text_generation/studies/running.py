@@ -9,12 +9,14 @@ from roadmap_shared.progress import progress
 from text_generation.config.evaluation import StudyName
 from text_generation.studies.coding import code
 from text_generation.studies.prompting import injection, templates, voting
+from text_generation.studies.search import search
 from text_generation.studies.stories import alignment, writing
 from text_generation.studies.structure import json_output, python_output
 from text_generation.studies.types import Bench, Study
 
 STUDIES: Mapping[StudyName, Callable[[Bench], Study]] = {
     "templates": templates,
+    "search": search,
     "voting": voting,
     "injection": injection,
     "json": json_output,

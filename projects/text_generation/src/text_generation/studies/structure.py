@@ -10,14 +10,17 @@ from text_generation.prompting.structured import Constraint, json_schema_constra
 from text_generation.studies.functions import function_beginnings
 from text_generation.studies.types import Bench, NotApplicableError, Study
 
-JSON_TOKENS = 48
+JSON_TOKENS = 80
+"""More than the bytes of any text of the schemas below. A token holds one byte at least, so that no constrained text is
+cut, whatever the tokenizer."""
+
 FUNCTION_TOKENS = 96
 
 STORY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "theme": {"enum": list(THEMES)},
-        "hero": {"type": "string", "maxLength": 20},
+        "hero": {"type": "string", "pattern": "^[A-Z][a-z]{1,11}$"},
         "mood": {"enum": list(MOODS)},
         "ending": {"enum": list(ENDINGS)},
     },
@@ -28,7 +31,7 @@ REVIEW_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "sentiment": {"enum": ["positive", "negative"]},
-        "reason": {"type": "string", "maxLength": 60},
+        "reason": {"type": "string", "pattern": "^[A-Za-z][A-Za-z ,']{0,39}$"},
     },
     "required": ["sentiment", "reason"],
     "additionalProperties": False,
@@ -75,12 +78,21 @@ def study(bench: Bench, what: str, prompts: list[str], constraint: Constraint, t
 
 
 def figures(cost: ConstraintCost, key: str) -> dict[str, Any]:
-    """Shares of valid texts, of whole ones among the constrained, and both speeds."""
+    """Shares of valid texts, of whole ones among the constrained, and both speeds; of Python also the shares once the
+    texts are cut to their last whole statement."""
     ended = [valid for valid, text in zip(cost.constrained_valid, cost.constrained, strict=True) if text.complete]
+    shares = {
+        f"{key}_valid_free": cost.free_valid,
+        f"{key}_valid_constrained": cost.constrained_valid,
+        f"{key}_valid_of_ended_constrained": ended,
+    }
+    if cost.kind == "python":
+        shares |= {
+            f"{key}_valid_free_cut": cost.free_cut_valid,
+            f"{key}_valid_constrained_cut": cost.constrained_cut_valid,
+        }
     return {
-        f"{key}_valid_free": sum(cost.free_valid) / len(cost.free_valid),
-        f"{key}_valid_constrained": sum(cost.constrained_valid) / len(cost.constrained_valid),
-        f"{key}_valid_of_ended_constrained": sum(ended) / len(ended) if ended else None,
+        **{name: sum(valid) / len(valid) if valid else None for name, valid in shares.items()},
         f"{key}_forbidden_nats_per_token": cost.forbidden_nats_per_token,
         f"{key}_tokens_per_second_free": cost.tokens_per_second(cost.free),
         f"{key}_tokens_per_second_constrained": cost.tokens_per_second(cost.constrained),

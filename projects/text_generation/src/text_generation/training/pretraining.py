@@ -112,7 +112,7 @@ def training_device(config: TrainerConfig) -> torch.device:
     """Also sets the number of CPU threads where the config names one."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return find_device(config.device)
+    return find_device(config.device, "--trainer.device")
 
 
 def training_windows(corpus: EncodedCorpus, context: int, packing: Packing, seed: int) -> Windows:

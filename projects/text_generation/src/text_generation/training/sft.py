@@ -190,7 +190,7 @@ def put_on_device(model: ChatModel, config: TuningConfig, adapter: AdapterConfig
     if adapter.method == "qlora":
         return
     network: Any = model.network
-    network.to(find_device(config.device))
+    network.to(find_device(config.device, "--trainer.device"))
     if adapter.method == "lora" and config.precision == "bf16":
         network.to(torch.bfloat16)
 

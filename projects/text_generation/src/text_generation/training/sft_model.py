@@ -26,6 +26,8 @@ from text_generation.tokenizer import PAD, SPECIAL_TOKENS, chat_template
 from text_generation.training.trained_model import save_whole
 
 MODEL_FOLDER, ADAPTER_FOLDER = "model", "adapter"
+_FLAG = "--model.name"
+"""The setting that names the model, for messages."""
 _PROBE = (Message("user", "?"), Message("assistant", "!"))
 
 
@@ -96,10 +98,7 @@ def start_source(start: StartConfig, runs: Path) -> str:
     Raises:
         UserError: it is the latest one, and there is none yet.
     """
-    try:
-        source = model_source(start.name, runs)
-    except UserError as error:
-        raise UserError(str(error).replace("--backend.model", "--model.name")) from error
+    source = model_source(start.name, runs, _FLAG)
     return str(Path(source).resolve()) if Path(source).is_dir() else source
 
 
@@ -170,14 +169,11 @@ def load_start(source: str, *, four_bits: bool = False) -> tuple[PreTrainedModel
     Raises:
         UserError: they cannot be read, or 4 bits cannot be had on this machine.
     """
-    try:
-        if four_bits:
-            return _load_in_four_bits(source)
-        if (Path(source) / "adapter_config.json").is_file():
-            return load_merged(Path(source))
-        return load_causal_lm(source, "cpu")
-    except UserError as error:
-        raise UserError(str(error).replace("--backend.model", "--model.name")) from error
+    if four_bits:
+        return _load_in_four_bits(source)
+    if (Path(source) / "adapter_config.json").is_file():
+        return load_merged(Path(source))
+    return load_causal_lm(source, "cpu", flag=_FLAG)
 
 
 def load_merged(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -194,7 +190,7 @@ def load_merged(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model.name {folder / 'adapter_config.json'}: is damaged, or names no base model") from error
-    network, _ = load_causal_lm(base, "cpu")
+    network, _ = load_causal_lm(base, "cpu", flag=_FLAG)
     with tuning_warnings():
         merged: Any = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -98,7 +98,7 @@ def output_folder(place: Workplace) -> Iterator[str]:
 
 def training_settings(config: TuningConfig, place: Workplace, folder: str) -> dict[str, Any]:
     """The arguments that TRL's configs have in common."""
-    cuda = find_device(config.device).type == "cuda"
+    cuda = find_device(config.device, "--trainer.device").type == "cuda"
     if config.precision == "bf16" and not cuda:
         raise UserError("--trainer.precision bf16 is for a GPU: give fp32 here")
     return {

@@ -71,7 +71,7 @@ class HeaderSteps:
             raise UserError(f"{self._backend.name} has no room for a story after '{fields.header}'. Shorten the names.")
         decoding = replace(
             self._decoding,
-            max_new_tokens=min(self._decoding.max_new_tokens, STORY_TOKENS, room),
+            max_new_tokens=min(self._decoding.most_new_tokens, STORY_TOKENS, room),
             stop=(*self._decoding.stop, _STOP),
         )
 
