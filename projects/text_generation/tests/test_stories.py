@@ -151,7 +151,7 @@ def _every_frame() -> list[tuple[tuple[str, str], str]]:
         names = [field.name for field in dataclass_fields(voice) if field.name != "words"]
         texts += [((mood, name), text) for name in names for text in getattr(voice, name)]
     for ending, form in world.endings.items():
-        texts += [((ending, name), text) for name in ("outcome", "closing") for text in getattr(form, name)]
+        texts += [((ending, name), text) for name in ("omen", "outcome", "closing") for text in getattr(form, name)]
     texts += [(("frames", name), text) for name, frames in world.frames.items() for text in frames]
     return [(owner, re.sub(r"[\[\]|{}_]", " ", text)) for owner, text in texts]
 
@@ -183,7 +183,7 @@ def test_only_the_hero_has_a_pronoun() -> None:
 def _raw_frames() -> list[str]:
     world = load_world()
     parts = [*world.frames.values()]
-    parts += [form for own in world.endings.values() for form in (own.outcome, own.closing)]
+    parts += [form for own in world.endings.values() for form in (own.omen, own.outcome, own.closing)]
     parts += [(*voice.when, *voice.air, *voice.starlight, *voice.tried) for voice in world.moods.values()]
     parts += [tuple(vars(record).values()) for own in world.themes.values() for record in (*own.quests, *own.troubles)]
     return [frame for frames in parts for frame in frames]

@@ -106,6 +106,9 @@ class EndingForm:
     markers: tuple[str, ...]
     """Words and phrases by which the ending is recognised; no two endings share one."""
 
+    omen: tuple[str, ...]
+    """Sentences early in the story that hint at the ending, without a marker of any."""
+
     outcome: tuple[str, ...]
     closing: tuple[str, ...]
 

@@ -1,8 +1,8 @@
 """Stories composed from the words of a theme, a mood and an ending.
 
 The order of telling is opening, wish, trouble, an attempt that fails, advice, deed, outcome and closing. Which frames
-are used, whether the hero carries something, where the weather is told and which details of the theme meet are drawn:
-two stories with the same fields share a plot's skeleton and few of their sentences.
+are used, whether the hero carries something, where the weather is told, whether the ending is hinted at and which
+details of the theme meet are drawn: two stories with the same fields share a plot's skeleton and few of their sentences.
 """
 
 import random
@@ -22,6 +22,7 @@ _PRONOUNS = {
 _ORDER = ("opening", "want", "trouble", "advice", "action", "outcome", "closing")
 # Parts that not every story has: with what chance, and before which other part.
 _OPTIONAL = (
+    ("omen", 0.8, ("want", "trouble")),
     ("prop", 0.3, ("want", "trouble")),
     ("attempt", 0.7, ("advice",)),
     ("air", 0.8, ("opening", "want", "advice")),
@@ -110,6 +111,7 @@ def _frames(world: World, fields: StoryFields, rng: random.Random) -> dict[str, 
         **{part: rng.choice(frames) for part, frames in world.frames.items()},
         "air": rng.choice(mood.starlight if theme.sky == "starlight" else mood.air),
         "attempt": rng.choice(mood.tried),
+        "omen": rng.choice(ending.omen),
         "outcome": rng.choice(ending.outcome),
         "closing": rng.choice(ending.closing),
     }
