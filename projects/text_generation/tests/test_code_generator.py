@@ -203,6 +203,22 @@ def answers() -> list[str]:
 
 
 @on_linux
+def test_a_problem_that_fills_the_context_counts_as_unsolved(tmp_path: Path) -> None:
+    first, second = two_problems()
+    backend = ScriptedBackend([])
+    sizes = [backend.count_tokens(completion_start(CodeRequest.of(problem))) for problem in (first, second)]
+    short, long = (second, first) if sizes[0] > sizes[1] else (first, second)
+    backend = ScriptedBackend(["    return (("], context_window=max(sizes))
+    verifier = Verifier(Sandbox(SandboxConfig(cpu_seconds=2)))
+    coder = CodeGenerator(TextGenerator(backend), style="completion", verifier=verifier)
+    judged = judge_problems([long, short], coder, verifier, tmp_path / "samples.jsonl")
+    assert [one.status for one in judged] == ["no_room", "syntax"]
+    assert judged[0].detail == "the problem fills the model's context"
+    assert (judged[0].n_passed, judged[0].n_tests) == (0, len(long.tests))
+    assert score(judged, [1]).n_problems == 2
+
+
+@on_linux
 def test_problems_are_judged_and_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     verifier = Verifier(Sandbox(SandboxConfig(cpu_seconds=2)))
     path = tmp_path / "samples.jsonl"

@@ -81,6 +81,13 @@ class CodeGenerator:
         self._decoding = decoding
         self._verifier = verifier
 
+    def fits(self, request: CodeRequest) -> bool:
+        """Whether the context has room for an answer. A server decides itself: its tokens are only estimated."""
+        backend = self._generator.backend
+        return not getattr(backend, "counts_exactly", True) or (
+            backend.count_tokens(function_prompt(request, self._style)) < backend.context_window
+        )
+
     def generate(self, request: CodeRequest, seed: int = 0) -> GeneratedCode:
         """Write one function. Errors as for `generate_many`."""
         return self.generate_many([request], seed)[0]

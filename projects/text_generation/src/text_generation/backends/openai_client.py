@@ -33,6 +33,9 @@ class OpenAIBackend:
     for every three bytes, and `Generation` holds what the server counted.
     """
 
+    counts_exactly = False
+    """Whether `count_tokens` is the model's own count; back ends without this attribute count exactly."""
+
     def __init__(
         self,
         model: str,

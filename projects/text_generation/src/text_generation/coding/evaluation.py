@@ -17,6 +17,9 @@ from text_generation.coding.problems import Problem
 from text_generation.coding.prompts import CodeRequest
 from text_generation.coding.verifier import Verdict, Verifier
 
+NO_ROOM = "no_room"
+"""Status of a problem that leaves the model no room for an answer: not solved, as any other that it cannot solve."""
+
 _NO_CODE = Verdict("syntax", "the answer holds no code", 0, 0, 0.0)
 
 
@@ -74,7 +77,8 @@ def judge_problems(
     """Generate n samples of each problem and judge them, one line each in `samples`, in the order of the problems.
 
     Problems are worked on in groups of about `batch_size` prompts with a seed of their own, so a run that was
-    interrupted and goes on gives the same samples as one that was not.
+    interrupted and goes on gives the same samples as one that was not. A problem that leaves the model no room for an
+    answer counts as unsolved (`NO_ROOM`).
 
     Args:
         problems: what to solve.
@@ -100,8 +104,10 @@ def judge_problems(
     ):
         for index, group in enumerate(groups[first:], start=first):
             asked = [(problem, number) for problem in group for number in range(n)]
-            written = generator.generate_many([CodeRequest.of(problem) for problem, _ in asked], seed + index)
-            judged = list(pool.map(_judged, *zip(*asked, strict=True), written, repeat(verifier)))
+            requests = [CodeRequest.of(problem) for problem, _ in asked]
+            written = iter(generator.generate_many([each for each in requests if generator.fits(each)], seed + index))
+            answers = [next(written) if generator.fits(each) else None for each in requests]
+            judged = list(pool.map(_judged, *zip(*asked, strict=True), answers, repeat(verifier)))
             file.write("".join(f"{json.dumps(asdict(one), ensure_ascii=True)}\n" for one in judged))
             file.flush()
             done += judged
@@ -133,7 +139,10 @@ def _groups(problems: Sequence[Problem], size: int) -> Iterator[Sequence[Problem
         yield problems[start : start + size]
 
 
-def _judged(problem: Problem, number: int, written: GeneratedCode, verifier: Verifier) -> JudgedSample:
+def _judged(problem: Problem, number: int, written: GeneratedCode | None, verifier: Verifier) -> JudgedSample:
+    if written is None:
+        detail = "the problem fills the model's context"
+        return JudgedSample(problem.task_id, number, "", "", False, NO_ROOM, detail, 0, len(problem.tests), 0.0)
     verdict = verifier.verify(problem.task(written.code)) if written.code else _NO_CODE
     return JudgedSample(
         task_id=problem.task_id,

@@ -2,7 +2,7 @@
 
 The order of telling is opening, wish, trouble, an attempt that fails, advice, deed, outcome and closing. Which frames
 are used, whether the hero carries something, where the weather is told, whether the ending is hinted at and which
-details of the theme meet are drawn: two stories with the same fields share a plot's skeleton and few of their sentences.
+details of the theme meet are drawn: two stories with the same fields share a plot's skeleton and few sentences.
 """
 
 import random
