@@ -147,7 +147,7 @@ def test_names_of_crowded_points_do_not_cover_each_other() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_new_tokens": 0}, "--decoding.max_new_tokens 0 must be at least 1, or None for what fits the context"),
+        ({"max_new_tokens": 0}, "--decoding.max_new_tokens 0 must be at least 1"),
         ({"num_beams": 0}, "--decoding.num_beams 0 must be at least 1"),
         ({"temperature": 0.0}, "--decoding.temperature 0.0 must be between 0.0001 and 10000"),
         ({"temperature": math.nan}, "--decoding.temperature nan must be between 0.0001 and 10000"),

@@ -217,11 +217,14 @@ def _quality_table(found: Findings) -> Table:
         ]
         for result in found.strategies
     ]
-    columns = ["strategy", "ln p a token", "as asked", "distinct-1", "distinct-2", "distinct-2 a text", "self-BLEU"]
-    columns += ["repeated 4-grams", "compression ratio"]
+    columns = ["strategy", "ln p", "as asked", "distinct-1", "distinct-2", "distinct-2 a text", "self-BLEU", "repeats"]
+    columns.append("compression ratio")
     sizes = found.config.evaluation
-    caption = f"{len(found.prompts)} prompts, {sizes.samples} samples where chance has a part, "
-    return Table(columns, rows, caption=f"{caption}{sizes.max_new_tokens} new tokens at most.")
+    caption = (
+        f"{len(found.prompts)} prompts, {sizes.samples} samples where chance has a part, {sizes.max_new_tokens} new "
+        "tokens at most. ln p: mean of a token; repeats: share of the 4-grams that occurred before in the answer."
+    )
+    return Table(columns, rows, caption=caption, formats=dict.fromkeys(columns[1:], ".3f"))
 
 
 def _cost_table(strategies: Sequence[StrategyResult]) -> Table:
