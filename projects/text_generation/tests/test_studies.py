@@ -6,6 +6,7 @@ That all of them run with a real model and end up in the report is seen in `test
 import ast
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -38,7 +39,7 @@ from text_generation.studies.prompting import injection, told_ending, without_in
 from text_generation.studies.search import search, task
 from text_generation.studies.stories import brief_of, writing
 from text_generation.studies.structure import JSON_TOKENS, REVIEW_SCHEMA, STORY_SCHEMA, figures, json_output
-from text_generation.studies.types import NotApplicableError, Study
+from text_generation.studies.types import Bench, NotApplicableError, Study
 from text_generation.training.chat_data_stories import fresh_fields
 
 HALF = '''def half(number):
@@ -144,7 +145,9 @@ def bench_of(backend: Any, **given: Any) -> Any:
         "is_built_in": False,
         "follows_instructions": False,
     }
-    return SimpleNamespace(**{**usual, **given})
+    bench: Any = SimpleNamespace(**{**usual, **given})
+    bench.has_room = partial(Bench.has_room, bench)
+    return bench
 
 
 def byte_model() -> HuggingFaceBackend:

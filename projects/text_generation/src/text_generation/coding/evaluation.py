@@ -104,9 +104,10 @@ def judge_problems(
     ):
         for index, group in enumerate(groups[first:], start=first):
             asked = [(problem, number) for problem in group for number in range(n)]
-            requests = [CodeRequest.of(problem) for problem, _ in asked]
-            written = iter(generator.generate_many([each for each in requests if generator.fits(each)], seed + index))
-            answers = [next(written) if generator.fits(each) else None for each in requests]
+            fits = {problem.task_id: generator.fits(CodeRequest.of(problem)) for problem in group}
+            requests = [CodeRequest.of(problem) for problem, _ in asked if fits[problem.task_id]]
+            written = iter(generator.generate_many(requests, seed + index))
+            answers = [next(written) if fits[problem.task_id] else None for problem, _ in asked]
             judged = list(pool.map(_judged, *zip(*asked, strict=True), answers, repeat(verifier)))
             file.write("".join(f"{json.dumps(asdict(one), ensure_ascii=True)}\n" for one in judged))
             file.flush()

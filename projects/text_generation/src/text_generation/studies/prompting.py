@@ -84,12 +84,12 @@ def without_indentation(body: str) -> str:
 
 def fits(bench: Bench, case: Case, compared: Sequence[Template], selections: dict[str, Selection]) -> bool:
     """Whether every template leaves room for the reference."""
-    for template in compared:
-        prompt = prompt_for(template, case, selections.get(template.name))
-        assert isinstance(prompt, str)
-        if bench.backend.count_tokens(prompt + template.answer_prefix + case.reference) >= bench.backend.context_window:
-            return False
-    return True
+    return all(
+        bench.has_room(
+            prompt_for(template, case, selections.get(template.name)), template.answer_prefix + case.reference
+        )
+        for template in compared
+    )
 
 
 def voting(bench: Bench) -> Study:

@@ -110,9 +110,5 @@ def review_template(library: TemplateLibrary) -> Template:
 
 def fits(bench: Bench, prompts: CandidatePrompts, candidates: list[Candidate], case: Case) -> bool:
     """Whether every candidate leaves room for the reference."""
-    for candidate in candidates:
-        prompt = prompts(candidate, case)
-        assert isinstance(prompt, str)
-        if bench.backend.count_tokens(prompt + prompts.answer_prefix + case.reference) >= bench.backend.context_window:
-            return False
-    return True
+    answer = prompts.answer_prefix + case.reference
+    return all(bench.has_room(prompts(candidate, case), answer) for candidate in candidates)

@@ -8,6 +8,7 @@ from roadmap_shared.errors import UserError
 from roadmap_shared.report import Section
 from roadmap_shared.runs import Run
 from text_generation.backends.hf import HuggingFaceBackend
+from text_generation.backends.types import Prompt
 from text_generation.config import EvaluationConfig, GenerationConfig
 from text_generation.corpora.types import Corpus
 from text_generation.evaluation.obedience import Obedience
@@ -41,6 +42,11 @@ class Bench:
     def follows_instructions(self) -> bool:
         """A model from elsewhere with a chat template; the built-in one has a template and has seen no conversation."""
         return self.config.model.name is not None and bool(self.backend.tokenizer.chat_template)
+
+    def has_room(self, prompt: Prompt, reference: str) -> bool:
+        """Whether the context holds a prompt that is a text, and the reference answer behind it."""
+        assert isinstance(prompt, str)
+        return self.backend.count_tokens(prompt + reference) < self.backend.context_window
 
 
 @dataclass(frozen=True)
