@@ -71,7 +71,7 @@ def random_model(folder: Path) -> None:
 def serve(folder: str, slots: int, clients: int, tell: Connection) -> None:
     """Serve the model at a free port, and tell the API's address."""
     transformers.utils.logging.set_verbosity_error()
-    config = ServingConfig(backend=BackendConfig(model=folder, batch_size=slots), max_waiting=clients)
+    config = ServingConfig(backend=BackendConfig(model=folder, batch_size=slots), max_waiting=clients, max_choices=1)
     engine = BatchEngine(HuggingFaceBackend.load(folder, device="auto"), slots, "model")
     with listen("127.0.0.1", 0) as listener:
         tell.send(f"{address('127.0.0.1', listener)}/v1")

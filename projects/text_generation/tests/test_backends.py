@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from roadmap_shared.errors import UserError
+from text_generation.backends.openai_client import OpenAIBackend
 from text_generation.backends.prompts import check_prompts, plain_conversation
 from text_generation.backends.retrying import GaveUpError, RetryPolicy, TemporaryError
 from text_generation.backends.scripted import ScriptedBackend, words
 from text_generation.backends.stopping import StopScanner, cut_at_stop
-from text_generation.backends.types import BackendError, Message
+from text_generation.backends.types import Backend, BackendError, Message
 from text_generation.config.backend import BackendConfig
 from text_generation.config.decoding import DecodingConfig
+from text_generation.prompting.call_log import LoggedBackend
 
 few_letters = st.text("ab\n", max_size=12)
 
@@ -180,3 +183,12 @@ def test_what_gave_up_is_not_tried_again() -> None:
 def test_settings_that_make_no_sense(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         BackendConfig(**settings)
+
+
+def test_who_counts_tokens_exactly(tmp_path: Path) -> None:
+    server = OpenAIBackend("tiny", base_url="http://127.0.0.1:1/v1")
+    server.close()
+    exact: list[Backend] = [ScriptedBackend([]), LoggedBackend(ScriptedBackend([]), tmp_path / "calls.jsonl")]
+    estimating: list[Backend] = [server, LoggedBackend(server, tmp_path / "others.jsonl")]
+    assert all(backend.counts_exactly for backend in exact)
+    assert not any(backend.counts_exactly for backend in estimating)

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from roadmap_shared.errors import UserError
 from text_generation.backends.types import Message
-from text_generation.corpora.types import Reject
+from text_generation.corpora.types import Reject, rejected_line
 from text_generation.training.chat_data import (
     RowError,
     conversation_of,
     preference_of,
     read_conversations,
     read_preferences,
-    rejected_line,
     split,
 )
 

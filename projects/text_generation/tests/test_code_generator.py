@@ -275,7 +275,7 @@ def test_the_command_pass_at_k(tmp_path: Path, capsys: pytest.CaptureFixture[str
     summary = run_pass_at_k(config)
     figures = {name: summary[name] for name in ("pass_at_1", "syntax_valid", "n_problems", "n_rejected")}
     assert figures == {"pass_at_1": 0.5, "syntax_valid": 1.0, "n_problems": 2, "n_rejected": 1}
-    assert "he.jsonl line 1 left out: no JSON" in capsys.readouterr().out
+    assert "passed over: he.jsonl:1: no JSON" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "text_generation").glob("*-run")
     assert len((folder / "samples.jsonl").read_text().splitlines()) == 2
     assert "pass@1" in (folder / "report.html").read_text()

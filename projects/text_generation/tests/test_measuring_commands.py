@@ -21,7 +21,7 @@ from text_generation.decoding.microscope import look
 from text_generation.decoding.microscope_page import render_page
 from text_generation.evaluation.diversity_metrics import diversity, self_bleu
 from text_generation.evaluation.given_texts import measure_known, measure_variety
-from text_generation.evaluation.ngram_baseline import compressed_bits_per_byte, ngram_baseline
+from text_generation.evaluation.ngram_baseline import NgramBaseline, compressed_bits_per_byte
 from text_generation.evaluation.perplexity_calculator import measure_perplexity
 
 LINES = ["the cat sat on the mat", "the dog ran to the sea", "a fox slept; the cat did not", "你好 🙂 the end"]
@@ -78,14 +78,14 @@ def test_the_figures_are_those_of_the_calculators(
     flags = ["--window", "8", "--stride", "3", "--ngram_path", str(train), "--ngram_order", "3"]
     assert main(["evaluate", "--data.path", str(texts), *flags, *on(model, tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "left out: texts.jsonl:3: no text in 'text'\nleft out: texts.jsonl:6: no JSON (" in said
+    assert "passed over: texts.jsonl:3: no text in 'text'\npassed over: texts.jsonl:6: no JSON (" in said
     assert f"{texts}: 4 documents, 0.00 MB\n" in said
     summary = summary_of(tmp_path)
     found = measure_perplexity(backend.network, backend.tokenizer, TEXTS, window=8, stride=3)
     interval = found.bits_per_byte_interval()
-    ngram = ngram_baseline(
-        [f"{line}\n" for line in TRAIN], TEXTS, order=3, encode=backend.encode, vocab_size=len(backend.tokenizer)
-    )
+    ngram = NgramBaseline(
+        [f"{line}\n" for line in TRAIN], order=3, encode=backend.encode, vocab_size=len(backend.tokenizer)
+    ).score(TEXTS)
     expected = {
         "bits_per_byte": found.bits_per_byte,
         "bits_per_byte_low": interval.low,
@@ -200,7 +200,7 @@ def test_texts_that_cannot_be_used(model: Path, tmp_path: Path, capsys: pytest.C
     empty.write_text('{"text": " "}\n', encoding="utf-8")
     assert main(["evaluate", "--data.path", str(empty), *on(model, tmp_path / "runs")]) == 2
     said = capsys.readouterr()
-    assert said.out == "left out: empty.jsonl:1: no text\n"
+    assert said.out == "passed over: empty.jsonl:1: no text\n"
     assert said.err == f"text-generation evaluate: {empty}: holds no document that can be used\n"
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from text_generation.evaluation.ngram_baseline import (
     KneserNey,
+    NgramBaseline,
     compressed_bits_per_byte,
-    ngram_baseline,
     utf8_bytes,
 )
 
@@ -88,7 +88,7 @@ def test_fewer_tokens_than_the_order_lower_it():
 def test_baseline_predicts_every_document_from_its_start():
     train, held_out, start = ["abab", "ba好"], ["aba", "", "好b"], 256
     stream = [start, *b"abab", start, *"ba好".encode()]
-    score = ngram_baseline(train, held_out, order=3)
+    score = NgramBaseline(train, order=3).score(held_out)
     for text, nats in zip(held_out, score.nats, strict=True):
         ids = [start, *text.encode()]
         expected = -sum(
@@ -104,13 +104,13 @@ def test_baseline_over_other_tokens():
     def encode(text):
         return [ord(sign) - ord("a") for sign in text]
 
-    score = ngram_baseline(["abcabc"], ["abc"], order=2, encode=encode, vocab_size=3)
+    score = NgramBaseline(["abcabc"], order=2, encode=encode, vocab_size=3).score(["abc"])
     losses = KneserNey(2).fit([3, 0, 1, 2, 0, 1, 2], 4).losses([3, 0, 1, 2])
     assert score.nats[0] == pytest.approx(losses[1:].sum(), rel=1e-12)
 
 
 def test_more_context_predicts_a_periodic_text_better():
-    by_order = [ngram_baseline(["abcabd" * 100], ["abcabd" * 20], order=n).bits_per_byte for n in (1, 2, 4)]
+    by_order = [NgramBaseline(["abcabd" * 100], order=n).score(["abcabd" * 20]).bits_per_byte for n in (1, 2, 4)]
     assert by_order == sorted(by_order, reverse=True)
 
 
@@ -138,8 +138,8 @@ def test_compressors(name, compress):
         (lambda: KneserNey(2).fit([0, 1, 2], 2), "token ids must be in [0, 2), got 0 to 2"),
         (lambda: KneserNey(2).fit([[0, 1]], 2), "token ids must be one sequence, got shape (1, 2)"),
         (lambda: KneserNey(2).fit([0, 1, 0], 2).losses([2]), "token ids must be in [0, 2), got 2 to 2"),
-        (lambda: ngram_baseline(["", ""], ["a"]), "an n-gram model needs training texts that are not empty"),
-        (lambda: ngram_baseline(["a"], [""]), "an n-gram model needs held-out texts that are not empty"),
+        (lambda: NgramBaseline(["", ""]), "an n-gram model needs training texts that are not empty"),
+        (lambda: NgramBaseline(["a"]).score([""]), "an n-gram model needs held-out texts that are not empty"),
         (lambda: compressed_bits_per_byte("", "gzip"), "bits per byte need a text that is not empty"),
     ],
 )

@@ -68,6 +68,10 @@ def test_bodies_that_are_no_request(url: str, body: bytes, message: str) -> None
     assert refusal(post(url, body)) == (400, message)
 
 
+def form_of(schema: Any, name: str = "answer") -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
 def with_field(**fields: Any) -> dict[str, Any]:
     return {**ASK, **fields}
 
@@ -110,7 +114,22 @@ def with_field(**fields: Any) -> dict[str, Any]:
         (with_field(stream="yes"), "'stream' must be a valid boolean"),
         (with_field(logprobs=True), "'logprobs' is not supported by this server"),
         (with_field(tools=[{"type": "function"}]), "'tools' is not supported by this server"),
-        (with_field(response_format={"type": "json_object"}), "'response_format' is not supported by this server"),
+        (with_field(response_format={"type": "json_object"}),
+         "the back end 'scripted' says what its script says: it cannot keep to a JSON Schema or a regular expression."),
+        (with_field(response_format="json"), "'response_format' must be an object"),
+        (with_field(response_format={"type": "xml"}),
+         "'response_format.type' must be 'text', 'json_object' or 'json_schema'"),
+        (with_field(response_format={"type": "json_schema"}),
+         "'response_format' must have 'json_schema' with type json_schema, and only then"),
+        (with_field(response_format=form_of({}, name="a b")),
+         "'response_format.json_schema.name' must match pattern '^[A-Za-z0-9_-]{1,64}$'"),
+        (with_field(response_format=form_of([])), "'response_format.json_schema.schema' must be an object"),
+        (with_field(response_format=form_of({"type": "banana"})),
+         "invalid JSON Schema at type: 'banana' is not valid under any of the given schemas. "
+         "See https://json-schema.org/understanding-json-schema."),
+        (with_field(response_format=form_of({"not": {}})),
+         'this JSON Schema cannot be enforced: Unimplemented keys: ["not"]. Leave that part out and check it '
+         "afterwards."),
         (with_field(logit_bias={"5": 3}), "'logit_bias' is not supported by this server"),
         (with_field(max_token=5), "unknown argument 'max_token'. Did you mean 'max_tokens'?"),
         (with_field(**{"<script>" * 50: 5}), f"unknown argument '{('<script>' * 50)[:80]}'."),
@@ -121,7 +140,7 @@ def with_field(**fields: Any) -> dict[str, Any]:
          "this model takes at most 99 tokens of prompt and 100 of prompt and answer; you ask for 61 tokens of prompt "
          "and 50 of answer. Shorten the messages, or lower max_tokens."),
     ],
-    ids=range(36),
+    ids=range(43),
 )  # fmt: skip
 def test_requests_that_ask_for_what_there_is_not(url: str, body: dict[str, Any], message: str) -> None:
     assert refusal(post(url, body)) == (400, message)

@@ -43,6 +43,13 @@ COMMANDS = [
         default_config=None,
     ),
     Command(
+        name="generate",
+        summary="Answer one prompt, freely or as JSON that fits a schema.",
+        config_class="text_generation.config:GenerateConfig",
+        function="text_generation.generate:run_generate",
+        default_config=None,
+    ),
+    Command(
         name="prompts",
         summary="List, show or render the prompt templates.",
         config_class="text_generation.config:PromptsConfig",

@@ -84,7 +84,7 @@ class CodeGenerator:
     def fits(self, request: CodeRequest) -> bool:
         """Whether the context has room for an answer. A server decides itself: its tokens are only estimated."""
         backend = self._generator.backend
-        return not getattr(backend, "counts_exactly", True) or (
+        return not backend.counts_exactly or (
             backend.count_tokens(function_prompt(request, self._style)) < backend.context_window
         )
 

@@ -6,7 +6,7 @@ What is wrong with a line is told and spoils that line alone.
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,6 @@ class Reject:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.reason}"
-
-
-def told(rejects: Iterable[Reject]) -> list[str]:
-    """A line for each reject, at most ten."""
-    lines = [f"passed over: {reject}" for reject in rejects]
-    return lines if len(lines) <= 10 else [*lines[:9], f"passed over: {len(lines) - 9} more lines"]
 
 
 class BrokenJsonError(ValueError):

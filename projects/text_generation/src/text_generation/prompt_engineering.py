@@ -149,7 +149,7 @@ class PromptEngineer:
             UserError: the back end is not a local model, whose logits can be masked; or there is no constraint.
         """
         from text_generation.backends.hf import HuggingFaceBackend
-        from text_generation.prompting.constrained_decoding import ConstraintEngine, ConstraintHook
+        from text_generation.prompting.constrained_decoding import ConstraintHook
         from text_generation.prompting.structured import json_schema_constraint
 
         chosen = self.library.get(template)
@@ -161,8 +161,7 @@ class PromptEngineer:
             if chosen.schema is None:
                 raise UserError(f"{chosen.source}: has no field 'schema'. Add one, or give a constraint.")
             constraint = json_schema_constraint(chosen.schema)
-        engine = ConstraintEngine(self.backend.tokenizer, sorted(self.backend.end_tokens))
-        hook = ConstraintHook(engine, constraint)
+        hook = ConstraintHook(self.backend.constraint_engine, constraint)
         # No stop sequences: a constrained text ends where the constraint lets it end.
         return self.backend.generate([chosen.render(values)], replace(self.decoding, stop=()), hook=hook)[0]
 

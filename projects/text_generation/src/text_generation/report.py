@@ -27,15 +27,23 @@ from text_generation.backends.types import Prompt
 from text_generation.config import GenerationConfig
 from text_generation.corpora.types import KIND_NAMES, Corpus
 from text_generation.decoding.frontier import frontier_figure
-from text_generation.decoding.strategies import StrategyResult, answer_once
+from text_generation.decoding.strategies import StrategyResult
 from text_generation.evaluation.language import LanguageScore
 from text_generation.evaluation.obedience import CHECKS, Obedience
 from text_generation.run_layout import MICROSCOPE
-from text_generation.studies.functions import function_beginnings
 from text_generation.studies.running import Finished
 from text_generation.training.report import training_section
 
 SHOWN_STORIES = 3
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A prompt, and what each strategy made of it."""
+
+    prompt: str
+    texts: Sequence[str]
+    """In the order of `Findings.strategies`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Findings:
     prompts: Sequence[Prompt]
     strategies: Sequence[StrategyResult]
     curves: Mapping[str, Sequence[StrategyResult]]
+    shown: Sequence[Shown]
     studies: Sequence[Finished]
 
     @property
@@ -110,6 +119,22 @@ def headline(found: Findings) -> list[KeyFigure]:
 
 def language_section(found: Findings) -> Section:
     """Bits per byte beside an n-gram model and compressors."""
+    return Section(
+        "What it knows",
+        [
+            _language_table(found.language),
+            Text(
+                "Bits per byte are what a text costs, whatever the tokens are: they compare models with different "
+                "tokenizers, and even compressors, which perplexity does not. The 5-gram is an interpolated Kneser-Ney "
+                "model over the same tokens, counted on all training documents. xz may copy whole passages from them, "
+                "which no model of this size can: where it wins, the held-out documents repeat what was trained on."
+            ),
+        ],
+    )
+
+
+def _language_table(scores: Sequence[LanguageScore]) -> Table:
+    """A row for each kind of document."""
     rows: list[list[Any]] = [
         [
             KIND_NAMES[score.kind],
@@ -122,35 +147,12 @@ def language_section(found: Findings) -> Section:
             score.perplexity.per_token,
             score.perplexity.per_word,
         ]
-        for score in found.language
+        for score in scores
     ]
-    columns = [
-        "held out",
-        "documents",
-        "this model",
-        "5-gram",
-        "better than the 5-gram by",
-        "gzip",
-        "xz after training text",
-    ]
-    columns += ["perplexity a token", "a word"]
-    table = Table(
-        columns,
-        rows,
-        caption="Bits per byte on the same documents, less is better; 95 % bootstrap intervals over documents.",
-    )
-    return Section(
-        "What it knows",
-        [
-            table,
-            Text(
-                "Bits per byte are what a text costs, whatever the tokens are: they compare models with different "
-                "tokenizers, and even compressors, which perplexity does not. The 5-gram is an interpolated Kneser-Ney "
-                "model over the same tokens, counted on all training documents. xz may copy whole passages from them, "
-                "which no model of this size can: where it wins, the held-out documents repeat what was trained on."
-            ),
-        ],
-    )
+    columns = ["held out", "documents", "this model", "5-gram", "better than the 5-gram by", "gzip"]
+    columns += ["xz after training text", "perplexity a token", "a word"]
+    caption = "Bits per byte on the same documents, less is better; 95 % bootstrap intervals over documents."
+    return Table(columns, rows, caption=caption)
 
 
 def obedience_section(obedience: Obedience) -> Section:
@@ -190,7 +192,11 @@ def strategies_section(found: Findings) -> Section:
             "Quality against diversity as temperature or top-p is turned.",
             alt="Two falling curves with the strategies as dots.",
         ),
-        *_shown_answers(found),
+        *(
+            Sample(text, label=result.name.replace("_", " "), prompt=shown.prompt)
+            for shown in found.shown
+            for result, text in zip(found.strategies, shown.texts, strict=True)
+        ),
     ]
     intro = (
         "One model, the same prompts, one decoding strategy after another. ln p is the model's own opinion of what it "
@@ -239,23 +245,6 @@ def _cost_table(strategies: Sequence[StrategyResult]) -> Table:
         caption="What all answers of a strategy took, in batches; beams that were dropped count in the seconds only.",
         formats={"tokens": ",d", "tokens/s": ",.0f"},
     )
-
-
-def _shown_answers(found: Findings) -> list[Block]:
-    """The first prompt with the first answer of each strategy; where the corpus has functions beside stories, also the
-    beginning of one."""
-    shown = [(str(found.prompts[0]), [result.texts[0] for result in found.strategies])]
-    if {"story", "function"} <= set(found.corpus.kinds):
-        room = found.backend.context_window - max(result.decoding.max_new_tokens or 1 for result in found.strategies)
-        beginnings = function_beginnings(found.corpus, len(found.corpus.validation))
-        fitting = (text for text in beginnings if found.backend.count_tokens(text) <= room)
-        if beginning := next(fitting, None):
-            shown.append((beginning, answer_once(found.backend, beginning, found.strategies, found.run.seed)))
-    return [
-        Sample(text, label=result.name.replace("_", " "), prompt=prompt)
-        for prompt, texts in shown
-        for result, text in zip(found.strategies, texts, strict=True)
-    ]
 
 
 def studies_section(studies: Sequence[Finished]) -> Section:

@@ -16,7 +16,7 @@ from text_generation.corpora.loaders import load_corpus
 from text_generation.corpora.types import Corpus
 from text_generation.decoding.microscope import look
 from text_generation.decoding.microscope_page import render_page
-from text_generation.decoding.strategies import Checker, compare_strategies, sweep
+from text_generation.decoding.strategies import Checker, StrategyResult, answer_once, compare_strategies, sweep
 from text_generation.evaluation.language import measure_language
 from text_generation.evaluation.obedience import (
     CHECKS,
@@ -26,8 +26,9 @@ from text_generation.evaluation.obedience import (
     share_obeyed,
 )
 from text_generation.prompts_of_corpus import prompts_of
-from text_generation.report import Findings, generation_report
+from text_generation.report import Findings, Shown, generation_report
 from text_generation.run_layout import MICROSCOPE, PROJECT, STORIES
+from text_generation.studies.functions import function_beginnings
 from text_generation.studies.running import run_studies
 from text_generation.studies.types import Bench
 from text_generation.training.trained_model import CHANGE_NO_WEIGHT, trained_model
@@ -61,8 +62,9 @@ def run(config: GenerationConfig) -> dict[str, Any]:
         atomic_write(run.folder / MICROSCOPE, render_page(microscope))
         if obedience is not None:
             atomic_write(run.folder / STORIES, obedience.json_lines())
+        shown = shown_answers(backend, corpus, prompts, strategies, run.seed)
         studies = run_studies(Bench(config, run, corpus, source, backend, obedience))
-        found = Findings(config, run, corpus, backend, language, obedience, prompts, strategies, curves, studies)
+        found = Findings(config, run, corpus, backend, language, obedience, prompts, strategies, curves, shown, studies)
         return run.finish(summary_figures(found), generation_report(found))
 
 
@@ -99,6 +101,24 @@ def room_for_answers(backend: HuggingFaceBackend, prompts: Sequence[Prompt]) -> 
 def looked_at(room: int) -> DecodingConfig:
     """How the answer under the microscope is drawn."""
     return DecodingConfig(temperature=0.7, top_k=50, top_p=0.9, max_new_tokens=min(MICROSCOPE_TOKENS, room))
+
+
+def shown_answers(
+    backend: HuggingFaceBackend,
+    corpus: Corpus,
+    prompts: Sequence[Prompt],
+    strategies: Sequence[StrategyResult],
+    seed: int,
+) -> list[Shown]:
+    """The first prompt with the first answer of each strategy; where the corpus has functions beside stories, also the
+    beginning of a function, answered by each."""
+    shown = [Shown(str(prompts[0]), [result.texts[0] for result in strategies])]
+    if {"story", "function"} <= set(corpus.kinds):
+        room = backend.context_window - max(result.decoding.most_new_tokens for result in strategies)
+        beginnings = function_beginnings(corpus, len(corpus.validation))
+        if beginning := next((text for text in beginnings if backend.count_tokens(text) <= room), None):
+            shown.append(Shown(beginning, answer_once(backend, beginning, strategies, seed)))
+    return shown
 
 
 def story_obedience(backend: HuggingFaceBackend, corpus: Corpus, config: EvaluationConfig) -> Obedience | None:

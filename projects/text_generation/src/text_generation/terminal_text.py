@@ -1,7 +1,9 @@
 """What others have written, made fit for a terminal."""
 
 import unicodedata
+from collections.abc import Sequence
 
+_MOST_LINES = 10
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -13,3 +15,10 @@ def harmless(text: str) -> str:
         else sign
         for sign in text
     )
+
+
+def told(rejects: Sequence[object]) -> list[str]:
+    """What could not be used, for a terminal: a line for each, the first ten at most, and how many more there are."""
+    lines = [harmless(f"passed over: {reject}") for reject in rejects[:_MOST_LINES]]
+    n_more = len(rejects) - _MOST_LINES
+    return [*lines, f"passed over: {n_more:,} more"] if n_more > 0 else lines

@@ -3,6 +3,7 @@
 ```python
 with open_generator(BackendConfig()) as generator:
     print(generator.generate("Once upon a time", NUCLEUS).text)
+    print(generator.generate("Is the sea blue? ", DecodingConfig(regex="(yes|no)")).text)
 ```
 """
 

@@ -1,6 +1,7 @@
 """A local model of Hugging Face's transformers: a folder or a hub id, on a CPU or a GPU."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,6 +16,8 @@ from text_generation.backends.prompts import answer_limits, check_prompts, plain
 from text_generation.backends.scoring import token_logprobs
 from text_generation.backends.types import Generation, Likelihood, Message, Prompt
 from text_generation.config.decoding import DecodingConfig
+from text_generation.prompting.constrained_decoding import ConstraintEngine, ConstraintHook
+from text_generation.prompting.structured import constraint_of
 
 PLAIN_STOP = "\n\nUser:"
 """Ends the answer in a conversation that is written as plain text: the model would go on with the user's next turn."""
@@ -30,6 +33,8 @@ class HuggingFaceBackend:
     answer by nothing but rounding, sampled ones included. Beam search is transformers' own: an answer comes whole, is
     cut at a stop sequence afterwards, and is searched beside prompts of equal length only.
     """
+
+    counts_exactly = True
 
     def __init__(
         self,
@@ -68,6 +73,15 @@ class HuggingFaceBackend:
         network, tokenizer = load_causal_lm(source, device, flag=flag, device_flag=device_flag)
         return cls(network, tokenizer, name=source, batch_size=batch_size)
 
+    @cached_property
+    def constraint_engine(self) -> ConstraintEngine:
+        """The tokenizer, prepared for constrained decoding: made once, for it takes a while.
+
+        Raises:
+            UserError: as for `ConstraintEngine`.
+        """
+        return ConstraintEngine(self.tokenizer, sorted(self.end_tokens))
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt, as the model sees it.
 
@@ -93,13 +107,18 @@ class HuggingFaceBackend:
         seed: int = 0,
         hook: LogitsHook | None = None,
     ) -> list[Generation]:
-        """One answer for each prompt, in their order. `hook` may forbid tokens; beam search takes none.
+        """One answer for each prompt, in their order. `hook` may forbid tokens; beam search takes none, and neither
+        does a call whose settings name a JSON Schema or regular expression.
+
+        An answer that is to fit one and reaches its limit of tokens is cut in the middle (`finish_reason` "length").
 
         Raises:
-            UserError: a prompt is empty, or leaves too little room in the context, as `answer_limits` tells.
-            ValueError: beam search with a hook.
+            UserError: a prompt is empty, or leaves too little room in the context, as `answer_limits` tells; or the
+                schema or expression cannot be enforced.
+            ValueError: a hook beside beam search, a schema or an expression.
         """
         answers = self._open(prompts, decoding)
+        hook = self._hook(decoding, hook)
         if decoding.strategy == "beam_search":
             if hook is not None:
                 raise ValueError("beam search takes no hook: use strategy greedy or sampling")
@@ -122,7 +141,7 @@ class HuggingFaceBackend:
             yield from filter(None, [self.generate([prompt], decoding, seed, hook)[0].text])
             return
         answers = self._open([prompt], decoding)
-        for _ in self._loop(answers, [0], decoding, seed, hook):
+        for _ in self._loop(answers, [0], decoding, seed, self._hook(decoding, hook)):
             if piece := answers[0].take():
                 yield piece
         if piece := answers[0].take():
@@ -131,7 +150,7 @@ class HuggingFaceBackend:
     def trace(self, prompt: Prompt, decoding: DecodingConfig, seed: int, hook: LogitsHook) -> Answer:
         """The finished answer with its token ids, for a hook that looks on. Errors as for `generate`."""
         answers = self._open([prompt], decoding)
-        for _ in self._loop(answers, [0], decoding, seed, hook):
+        for _ in self._loop(answers, [0], decoding, seed, self._hook(decoding, hook)):
             pass
         return answers[0]
 
@@ -170,6 +189,14 @@ class HuggingFaceBackend:
             Answer(self.tokenizer, ids, self._stop(prompt, decoding), self.end_tokens, limit)
             for prompt, ids, limit in zip(prompts, encoded, limits, strict=True)
         ]
+
+    def _hook(self, decoding: DecodingConfig, hook: LogitsHook | None) -> LogitsHook | None:
+        constraint = constraint_of(decoding)
+        if constraint is None:
+            return hook
+        if hook is not None:
+            raise ValueError("a hook goes without a JSON Schema or regular expression: each wants to mask the logits")
+        return ConstraintHook(self.constraint_engine, constraint)
 
     def _stop(self, prompt: Prompt, decoding: DecodingConfig) -> tuple[str, ...]:
         plain = not isinstance(prompt, str) and not self.tokenizer.chat_template

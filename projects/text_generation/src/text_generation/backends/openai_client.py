@@ -15,6 +15,7 @@ from text_generation.backends.prompts import as_messages, check_prompts
 from text_generation.backends.retrying import GaveUpError, RetryPolicy
 from text_generation.backends.types import FinishReason, Generation, Likelihood, Message, Prompt
 from text_generation.config.decoding import DecodingConfig
+from text_generation.prompting.structured import parsed_schema
 
 _OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
 _BYTES_PER_TOKEN = 3
@@ -34,7 +35,6 @@ class OpenAIBackend:
     """
 
     counts_exactly = False
-    """Whether `count_tokens` is the model's own count; back ends without this attribute count exactly."""
 
     def __init__(
         self,
@@ -155,7 +155,23 @@ class OpenAIBackend:
             beyond = {name: getattr(decoding, name) for name, off in neutral.items() if getattr(decoding, name) != off}
         if decoding.repetition_penalty != 1:
             beyond["repetition_penalty"] = decoding.repetition_penalty
+        if decoding.is_constrained:
+            options["response_format"] = self._response_format(decoding, prompt)
         return options | ({"extra_body": beyond} if beyond else {})
+
+    def _response_format(self, decoding: DecodingConfig, prompt: Prompt) -> dict[str, Any]:
+        """OpenAI's structured outputs. The server decides which schemas it can enforce."""
+        if decoding.json_schema is None:
+            raise UserError(
+                f"{self.server} takes no --decoding.regex: OpenAI's protocol has no field for it. Use "
+                "--decoding.json_schema, or a local model, --backend.kind hf."
+            )
+        if not self._is_chat(prompt):
+            raise UserError(
+                f"{self.server} takes a --decoding.json_schema for conversations only. Use --backend.texts_as chat."
+            )
+        schema = {"name": "answer", "schema": parsed_schema(decoding.json_schema), "strict": True}
+        return {"type": "json_schema", "json_schema": schema}
 
     def _limit(self, decoding: DecodingConfig, prompt: Prompt) -> int:
         """Tokens that the answer may have. The prompt's are estimated: where none seem left, the server decides."""

@@ -18,6 +18,8 @@ class ScriptedBackend:
     What was asked is kept in `asked`, one entry a prompt, so that a test can look at it.
     """
 
+    counts_exactly = True
+
     def __init__(
         self,
         answers: Sequence[str] | Callable[[Prompt], str],
@@ -57,11 +59,16 @@ class ScriptedBackend:
         """Return the next answer for each prompt, cut at a stop sequence and at the limit of `answer_limits` in words.
 
         Raises:
-            UserError: a prompt is empty or too long, as with any back end.
+            UserError: a prompt is empty or too long, as with any back end, or the answer is to be of a given form.
             BackendError: as often as the constructor was told.
             RuntimeError: all answers have been given.
         """
         check_prompts(prompts)
+        if decoding.is_constrained:
+            raise UserError(
+                f"the back end '{self.name}' says what its script says: it cannot keep to a JSON Schema or a regular "
+                "expression."
+            )
         lengths = [self.count_tokens(prompt) for prompt in prompts]
         limits = answer_limits(lengths, decoding, self.context_window, self.name)
         self._fail_if_told()

@@ -69,6 +69,12 @@ class Backend(Protocol):
         """Tokens of prompt and answer together."""
         ...
 
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether `count_tokens` is the model's own count. A server's tokenizer is not known: what it takes is
+        estimated."""
+        ...
+
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens that the prompt takes, the marks of a conversation's turns included."""
         ...
@@ -81,7 +87,7 @@ class Backend(Protocol):
 
         Raises:
             UserError: a prompt is empty, or leaves no room in the context for `decoding.max_new_tokens`, or, where that
-                is None, for a single token.
+                is None, for a single token; or the back end cannot keep to the form of answer that `decoding` asks for.
             BackendError: the model's server did not answer.
         """
         ...

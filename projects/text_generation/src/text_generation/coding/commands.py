@@ -16,9 +16,9 @@ from text_generation.coding.review import review_facts
 from text_generation.coding.sandbox import Layer, Sandbox
 from text_generation.coding.verifier import Verifier
 from text_generation.config.coding import CodeConfig, PassAtKConfig, ProblemsConfig
+from text_generation.terminal_text import told
 from text_generation.text_generator import open_generator
 
-_SHOWN_REJECTIONS = 10
 _SHOWN_SAMPLES = 6
 
 
@@ -49,10 +49,8 @@ def run_pass_at_k(config: PassAtKConfig) -> dict[str, Any]:
     """
     with start_run(config, project="text_generation", command="pass-at-k") as run:
         problems = problems_of(config.data)
-        for rejected in problems.rejected[:_SHOWN_REJECTIONS]:
-            print(f"{problems.name} line {rejected.line} left out: {rejected.reason}")
-        if len(problems.rejected) > _SHOWN_REJECTIONS:
-            print(f"{problems.name}: {len(problems.rejected) - _SHOWN_REJECTIONS} further lines left out")
+        for line in told([f"{problems.name}:{rejected.line}: {rejected.reason}" for rejected in problems.rejected]):
+            print(line)
         verifier = Verifier(Sandbox(config.sandbox))
         with open_generator(config.backend) as generator:
             samples = judge_problems(

@@ -7,6 +7,7 @@ from text_generation.config.data import CorpusConfig, TokenizerConfig
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.evaluation import EvaluationConfig
 from text_generation.config.finetuning import AlignConfig, FinetuneConfig
+from text_generation.config.generating import GenerateConfig
 from text_generation.config.measuring import EvaluateConfig, MicroscopeConfig, TextsConfig
 from text_generation.config.prompting import ABConfig, InjectConfig, PromptsConfig
 from text_generation.config.rating import RateConfig, VotesConfig
@@ -25,6 +26,7 @@ __all__ = [
     "EvaluateConfig",
     "EvaluationConfig",
     "FinetuneConfig",
+    "GenerateConfig",
     "GenerationConfig",
     "InjectConfig",
     "MicroscopeConfig",

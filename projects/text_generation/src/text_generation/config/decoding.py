@@ -58,6 +58,12 @@ class DecodingConfig:
     stop: tuple[str, ...] = ()
     """Texts that end an answer; they are not part of it."""
 
+    json_schema: str | None = None
+    """JSON Schema, itself as JSON, that every answer fits. For a local model, or a server with structured outputs."""
+
+    regex: str | None = None
+    """Regular expression that every answer matches as a whole. For a local model."""
+
     def __post_init__(self) -> None:
         for name in ("default_new_tokens", "num_beams"):
             if getattr(self, name) < 1:
@@ -79,6 +85,25 @@ class DecodingConfig:
             raise ValueError(f"--decoding.no_repeat_ngram_size {self.no_repeat_ngram_size} must be at least 0")
         if "" in self.stop:
             raise ValueError("--decoding.stop holds an empty text, which would end every answer at once")
+        self._check_constraint()
+
+    def _check_constraint(self) -> None:
+        if not self.is_constrained:
+            return
+        if self.json_schema is not None and self.regex is not None:
+            raise ValueError("--decoding.json_schema and --decoding.regex cannot both be given: leave one out")
+        name = "regex" if self.json_schema is None else "json_schema"
+        if self.strategy == "beam_search":
+            raise ValueError(f"--decoding.{name} goes with --decoding.strategy greedy or sampling, not beam_search")
+        if self.no_repeat_ngram_size:
+            raise ValueError(
+                f"--decoding.{name} goes without --decoding.no_repeat_ngram_size, which may forbid what it asks for"
+            )
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether an answer has to be of a given form."""
+        return self.json_schema is not None or self.regex is not None
 
     @property
     def most_new_tokens(self) -> int:

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from roadmap_shared.config import RunConfig, TrackingConfig
 from text_generation.config.backend import BackendConfig
 from text_generation.config.decoding import DecodingConfig
+from text_generation.config.generating import check_prompt
 
 EVALUATE_BACKEND = BackendConfig(batch_size=4)
 """The logits of a batch are its largest tensor: 4 windows of 1,024 tokens over 50,257 tokens take 0.8 GB."""
@@ -115,12 +116,7 @@ class MicroscopeConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if not self.prompt:
-            raise ValueError(
-                'the prompt is empty: say what the model goes on with, as in microscope "Once upon a time"'
-            )
-        if not self.prompt.isascii() and any("\ud800" <= sign <= "\udfff" for sign in self.prompt):
-            raise ValueError("the prompt is not UTF-8 text: type it again, in a terminal that is set to UTF-8")
+        check_prompt(self.prompt, 'microscope "Once upon a time"')
         if self.backend.kind != "hf":
             raise ValueError(
                 f"--backend.kind {self.backend.kind}: the microscope needs a local model, since it looks at the "
@@ -130,6 +126,11 @@ class MicroscopeConfig:
             raise ValueError(
                 "--decoding.strategy beam_search: the microscope follows one answer. Take greedy or sampling; a beam "
                 "search is shown beside it"
+            )
+        if self.decoding.is_constrained:
+            raise ValueError(
+                "the microscope shows what a model does when it is free: leave out --decoding.json_schema and "
+                "--decoding.regex"
             )
         for name in ("candidates", "beam_tokens"):
             if getattr(self, name) < 1:

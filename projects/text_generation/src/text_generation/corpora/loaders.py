@@ -15,9 +15,8 @@ from text_generation.corpora.hub import read_hub
 from text_generation.corpora.readers import Announce, read_path
 from text_generation.corpora.splitting import split_documents, text_group
 from text_generation.corpora.stories.writer import write_stories
-from text_generation.corpora.types import Corpus, Document, Reject
+from text_generation.corpora.types import Corpus, Document, Reject, rejected_line
 
-_SHOWN_REJECTS = 3
 _MIN_CHARACTERS_TO_CUT = 200
 
 
@@ -87,9 +86,9 @@ def _from_elsewhere(config: CorpusConfig, announce: Announce) -> Corpus:
         else:
             break
     if rejects:
-        announce(f"{where}: {_rejected(rejects)}")
+        announce(f"{where}: {rejected_line(rejects)}")
     if not documents:
-        reason = f": {_rejected(rejects)}" if rejects else ""
+        reason = f": {rejected_line(rejects)}" if rejects else ""
         raise UserError(f"{where}: holds no document that can be used{reason}")
     if len(documents) == 1:
         documents = _cut(documents[0], config.validation_share)
@@ -117,13 +116,6 @@ def _cut(document: Document, share: float) -> list[Document]:
         Document(part, document.kind, f"{document.source} ({side})", text_group(part))
         for part, side in ((text[:cut], "beginning"), (text[cut:], "end"))
     ]
-
-
-def _rejected(rejects: list[Reject]) -> str:
-    """`3 rows left out: a.jsonl:4 (no JSON), ...`."""
-    shown = ", ".join(f"{reject.source} ({reject.reason})" for reject in rejects[:_SHOWN_REJECTS])
-    more = f" and {len(rejects) - _SHOWN_REJECTS:,} more" if len(rejects) > _SHOWN_REJECTS else ""
-    return f"{len(rejects):,} {'row' if len(rejects) == 1 else 'rows'} left out: {shown}{more}"
 
 
 def _size(documents: Iterable[Document]) -> str:

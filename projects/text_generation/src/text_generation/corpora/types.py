@@ -1,6 +1,6 @@
 """What a loader returns: documents to train on and to measure on, and what it could not use."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,8 @@ Kind = Literal["story", "function", "text"]
 
 KIND_NAMES: Mapping[Kind, str] = {"story": "stories", "function": "functions", "text": "documents"}
 """What a report calls documents of a kind."""
+
+_NAMED_REJECTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class Reject:
 
     source: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+def rejected_line(rejects: Sequence[Reject]) -> str:
+    """`2 rows left out: chats.jsonl:4 (has no 'completion'), …`: three are named."""
+    shown = ", ".join(f"{reject.source} ({reject.reason})" for reject in rejects[:_NAMED_REJECTS])
+    more = f" and {len(rejects) - _NAMED_REJECTS:,} more" if len(rejects) > _NAMED_REJECTS else ""
+    return f"{len(rejects):,} {'row' if len(rejects) == 1 else 'rows'} left out: {shown}{more}"
 
 
 @dataclass(frozen=True)

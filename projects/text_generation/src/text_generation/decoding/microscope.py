@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from text_generation.backends.answers import Answer
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.backends.types import Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
@@ -131,6 +132,35 @@ def look(
             "the microscope follows one answer: use strategy greedy or sampling; beams are shown beside it"
         )
     named = filters_of(decoding) if filters is None else dict(filters)
+    answer, steps = _watched(backend, prompt, decoding, seed, list(named.values()), candidates)
+    beam_decoding = replace(
+        decoding, strategy="beam_search", max_new_tokens=min(beam_tokens, decoding.most_new_tokens), stop=()
+    )
+    beams = trace_beam_search(backend.network, list(answer.prompt), beam_decoding, backend.end_tokens)
+    return Microscope(
+        model=backend.name,
+        prompt=prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt),
+        decoding=decoding,
+        seed=seed,
+        generation=answer.generation(),
+        filters=tuple(named),
+        steps=tuple(steps),
+        beams=beams,
+        beam_decoding=beam_decoding,
+        beam_tokens=tuple(tuple(_shown(backend, c.token) for c in step) for step in beams.steps),
+        beam_text=str(backend.tokenizer.decode(list(beams.best), skip_special_tokens=True)),
+    )
+
+
+def _watched(
+    backend: HuggingFaceBackend,
+    prompt: Prompt,
+    decoding: DecodingConfig,
+    seed: int,
+    filters: Sequence[DecodingConfig],
+    n_candidates: int,
+) -> tuple[Answer, list[Step]]:
+    """One answer, and each choice of a token on its way, that of the end included."""
     seen: list[Tensor] = []
 
     def watch(rows: Sequence[int], new_tokens: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
@@ -144,28 +174,11 @@ def look(
     if answer.finish_reason == "stop" and len(seen) > len(answer.tokens):
         chosen.append(max(backend.end_tokens, key=lambda token: float(seen[-1][0, token])))
         texts.append(END)
-    context = list(answer.prompt)
-    steps = []
+    steps: list[Step] = []
     for index, (token, text) in enumerate(zip(chosen, texts, strict=True)):
-        sequence = context + chosen[:index]
-        steps.append(_step(backend, seen[index], sequence, token, text, decoding, list(named.values()), candidates))
-    beam_decoding = replace(
-        decoding, strategy="beam_search", max_new_tokens=min(beam_tokens, decoding.most_new_tokens), stop=()
-    )
-    beams = trace_beam_search(backend.network, context, beam_decoding, backend.end_tokens)
-    return Microscope(
-        model=backend.name,
-        prompt=prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt),
-        decoding=decoding,
-        seed=seed,
-        generation=generation,
-        filters=tuple(named),
-        steps=tuple(steps),
-        beams=beams,
-        beam_decoding=beam_decoding,
-        beam_tokens=tuple(tuple(_shown(backend, c.token) for c in step) for step in beams.steps),
-        beam_text=str(backend.tokenizer.decode(list(beams.best), skip_special_tokens=True)),
-    )
+        sequence = [*answer.prompt, *chosen[:index]]
+        steps.append(_step(backend, seen[index], sequence, token, text, decoding, filters, n_candidates))
+    return answer, steps
 
 
 def _step(

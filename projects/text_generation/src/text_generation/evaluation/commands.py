@@ -18,10 +18,8 @@ from text_generation.evaluation.given_texts import Known, measure_known, measure
 from text_generation.evaluation.given_texts_report import DOCUMENTS, Measured, evaluation_report, summary
 from text_generation.evaluation.ngram_baseline import compressed_bits_per_byte
 from text_generation.run_layout import PROJECT
-from text_generation.terminal_text import harmless
+from text_generation.terminal_text import told
 from text_generation.text_generator import open_backend
-
-_SHOWN_REJECTS = 10
 
 
 def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -82,20 +80,12 @@ def _read(path: Path, config: TextsConfig, limited: bool = True) -> tuple[list[D
         documents.append(item)
         if limited and len(documents) == config.max_documents:
             break
-    for line in _told(rejects):
-        print(harmless(line))
+    for line in told(rejects):
+        print(line)
     if not documents:
         raise UserError(f"{path}: holds no document that can be used")
     print(f"{path}: {len(documents):,} documents, {sum(len(each.text.encode()) for each in documents) / 1e6:.2f} MB")
     return documents, rejects
-
-
-def _told(rejects: Sequence[Reject]) -> Iterator[str]:
-    """A line for each of the first rejects, and one for the rest."""
-    for reject in rejects[:_SHOWN_REJECTS]:
-        yield f"left out: {reject.source}: {reject.reason}"
-    if len(rejects) > _SHOWN_REJECTS:
-        yield f"left out: {len(rejects) - _SHOWN_REJECTS:,} more"
 
 
 def _lines(documents: Sequence[Document], known: Known) -> Iterator[str]:

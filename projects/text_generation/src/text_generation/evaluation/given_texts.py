@@ -95,7 +95,7 @@ def measure_known(
     Raises:
         UserError: as for `measure_perplexity`.
     """
-    from text_generation.evaluation.ngram_baseline import ngram_baseline
+    from text_generation.evaluation.ngram_baseline import NgramBaseline
     from text_generation.evaluation.perplexity_calculator import measure_perplexity
 
     def encode(text: str) -> list[int]:
@@ -108,7 +108,8 @@ def measure_known(
     several, seen = len(texts) > 1, set(train or ())
     ngram = saved = None
     if train is not None:
-        ngram = ngram_baseline(train, texts, order=order, encode=encode, vocab_size=len(backend.tokenizer))
+        counted = NgramBaseline(train, order=order, encode=encode, vocab_size=len(backend.tokenizer))
+        ngram = counted.score(texts)
         saved = _saved(found, ngram) if several else None
     return Known(
         perplexity=found,

@@ -17,7 +17,7 @@ from text_generation.evaluation.rating.report import lines, votes_section
 from text_generation.evaluation.rating.study import Study, key_path, read_key, read_study, votes_path
 from text_generation.evaluation.rating.terminal import rate_in_terminal
 from text_generation.evaluation.rating.votes import VoteBook, rater_name, read_votes
-from text_generation.json_lines import told
+from text_generation.terminal_text import told
 
 __all__ = [
     "Draft",

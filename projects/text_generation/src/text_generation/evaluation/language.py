@@ -8,7 +8,7 @@ import numpy as np
 from roadmap_shared.metrics import Interval, paired_bootstrap
 from text_generation.backends.hf import HuggingFaceBackend
 from text_generation.corpora.types import Corpus, Kind, texts_of
-from text_generation.evaluation.ngram_baseline import NgramScore, compressed_bits_per_byte, ngram_baseline
+from text_generation.evaluation.ngram_baseline import NgramBaseline, NgramScore, compressed_bits_per_byte
 from text_generation.evaluation.perplexity_calculator import Perplexity, measure_perplexity
 
 
@@ -37,9 +37,10 @@ def measure_language(
     backend: HuggingFaceBackend, corpus: Corpus, n_documents: int, batch_size: int
 ) -> list[LanguageScore]:
     """Score the model on at most `n_documents` held-out documents of each kind in the corpus."""
-    everything = texts_of(corpus.train)
+    # Counted once for all kinds: encoding the training texts is most of its work.
+    ngrams = NgramBaseline(texts_of(corpus.train), encode=backend.encode, vocab_size=len(backend.tokenizer))
     return [
-        _measure(backend, kind, everything, texts_of(corpus.train, kind), held_out, batch_size)
+        _measure(backend, kind, ngrams, texts_of(corpus.train, kind), held_out, batch_size)
         for kind in corpus.kinds
         if len(held_out := texts_of(corpus.validation, kind)[:n_documents]) > 1
     ]
@@ -48,13 +49,13 @@ def measure_language(
 def _measure(
     backend: HuggingFaceBackend,
     kind: Kind,
-    everything: Sequence[str],
+    ngrams: NgramBaseline,
     train: Sequence[str],
     held_out: Sequence[str],
     batch_size: int,
 ) -> LanguageScore:
     found = measure_perplexity(backend.network, backend.tokenizer, held_out, batch_size=batch_size)
-    ngram = ngram_baseline(everything, held_out, encode=backend.encode, vocab_size=len(backend.tokenizer))
+    ngram = ngrams.score(held_out)
     joined = "".join(held_out)
     return LanguageScore(
         kind=kind,

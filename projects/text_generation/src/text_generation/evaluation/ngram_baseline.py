@@ -41,40 +41,43 @@ class NgramScore:
         return bits_per_byte(float(self.nats.sum()), int(self.n_bytes.sum()))
 
 
-def ngram_baseline(
-    train: Sequence[str],
-    held_out: Sequence[str],
-    *,
-    order: int = 5,
-    encode: Encode | None = None,
-    vocab_size: int = N_BYTES,
-) -> NgramScore:
-    """Fit a Kneser-Ney model on some texts and measure it on others.
+class NgramBaseline:
+    """A Kneser-Ney model over the tokens of some texts.
 
     Every document is predicted whole, beginning with its first token, after a mark for the start of a document that
     counts as no token. Nothing is carried over from one document to the next.
-
-    Args:
-        train: texts to count n-grams in.
-        held_out: texts to predict.
-        order: n; the context is n - 1 tokens.
-        encode: None takes the UTF-8 bytes.
-        vocab_size: of `encode`; its ids are below.
-
-    Raises:
-        ValueError: a list is empty or has only empty texts, an id is outside the vocabulary, or order is below 1.
     """
-    encode = encode or utf8_bytes
-    start = vocab_size  # one id more than the tokenizer has
-    stream = [token for text in train for token in (start, *encode(text))]
-    if len(stream) == len(train):
-        raise ValueError("an n-gram model needs training texts that are not empty")
-    model = KneserNey(order).fit(stream, vocab_size + 1)
-    nats = np.array([model.losses([start, *encode(text)])[1:].sum() for text in held_out])
-    n_bytes = np.array([len(text.encode()) for text in held_out], dtype=np.int64)
-    if not n_bytes.sum():
-        raise ValueError("an n-gram model needs held-out texts that are not empty")
-    return NgramScore(order, nats, n_bytes)
+
+    def __init__(
+        self, train: Sequence[str], *, order: int = 5, encode: Encode | None = None, vocab_size: int = N_BYTES
+    ) -> None:
+        """Args:
+            train: texts to count n-grams in.
+            order: n; the context is n - 1 tokens.
+            encode: None takes the UTF-8 bytes.
+            vocab_size: of `encode`; its ids are below.
+
+        Raises:
+            ValueError: there is no text or only empty ones, an id is outside the vocabulary, or order is below 1.
+        """
+        self._encode = encode or utf8_bytes
+        self._start = vocab_size  # one id more than the tokenizer has
+        stream = [token for text in train for token in (self._start, *self._encode(text))]
+        if len(stream) == len(train):
+            raise ValueError("an n-gram model needs training texts that are not empty")
+        self._model = KneserNey(order).fit(stream, vocab_size + 1)
+
+    def score(self, held_out: Sequence[str]) -> NgramScore:
+        """Measure the model on other texts.
+
+        Raises:
+            ValueError: there is no text or only empty ones, or an id is outside the vocabulary.
+        """
+        n_bytes = np.array([len(text.encode()) for text in held_out], dtype=np.int64)
+        if not n_bytes.sum():
+            raise ValueError("an n-gram model needs held-out texts that are not empty")
+        losses = (self._model.losses([self._start, *self._encode(text)])[1:] for text in held_out)
+        return NgramScore(self._model.order, np.array([each.sum() for each in losses]), n_bytes)
 
 
 def utf8_bytes(text: str) -> Sequence[int]:

@@ -50,6 +50,11 @@ class LoggedBackend:
         """That of the back end."""
         return self._backend.context_window
 
+    @property
+    def counts_exactly(self) -> bool:
+        """As the back end does."""
+        return self._backend.counts_exactly
+
     def count_tokens(self, prompt: Prompt) -> int:
         """As the back end counts."""
         return self._backend.count_tokens(prompt)

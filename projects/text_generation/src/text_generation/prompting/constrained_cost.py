@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,12 +56,10 @@ def write_constrained(
         end_tokens: what ends a free text.
     """
     start = time.perf_counter()
-    ids = torch.tensor([tokenizer(prompt)["input_ids"]], device=network.device)  # (1, T)
-    cache, tokens, logprob, forbidden, ended = None, [], 0.0, 0.0, False
-    while len(tokens) < max_new_tokens and not ended:
-        output = network(input_ids=ids, past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
-        logprobs = output.logits[0, -1].float().cpu().log_softmax(dim=-1)  # (V,)
+    tokens: list[int] = []
+    logprob, forbidden, ended = 0.0, 0.0, False
+    logprobs, cache = _next_logprobs(network, tokenizer(prompt)["input_ids"])
+    while True:
         allowed = logprobs if state is None else masked(logprobs[None], [state])[0]
         forbidden -= float(allowed.logsumexp(dim=-1))
         token = _draw(allowed, temperature, generator)
@@ -69,12 +68,22 @@ def write_constrained(
             state.push(token)
         ended = token in end_tokens if state is None else state.ended
         tokens.append(token)
-        ids = torch.tensor([[token]], device=network.device)
-    kept = tokens[:-1] if ended else tokens
-    text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if ended or len(tokens) == max_new_tokens:
+            break
+        logprobs, cache = _next_logprobs(network, [token], cache)
+    text = tokenizer.decode(
+        tokens[:-1] if ended else tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
     complete = ended or (state is not None and state.complete)
     seconds = time.perf_counter() - start
     return ConstrainedText(str(text), tuple(tokens), complete, logprob, max(forbidden, 0.0), seconds)
+
+
+def _next_logprobs(network: PreTrainedModel, tokens: Sequence[int], cache: Any = None) -> tuple[Tensor, Any]:
+    """ln p of each token that may come after those in the cache and these, (V,) float32; and the cache with these."""
+    ids = torch.tensor([tokens], device=network.device)  # (1, T)
+    output = network(input_ids=ids, past_key_values=cache, use_cache=True)
+    return output.logits[0, -1].float().cpu().log_softmax(dim=-1), output.past_key_values
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> int:

@@ -43,11 +43,17 @@ class ConstraintEngine:
         self.end_tokens = frozenset(ends)
 
     def start(self, constraint: Constraint) -> "ConstraintState":
-        """The state before the first token."""
+        """The state before the first token.
+
+        Raises:
+            UserError: the constraint cannot be compiled or, as with a schema that holds itself, not begun.
+        """
         matcher = LLMatcher(self._tokenizer, constraint.grammar)
         if matcher.is_error():
             raise UserError(f"the constraint cannot be compiled: {one_line(matcher.get_error())}")
-        return ConstraintState(matcher, self.end_tokens)
+        state = ConstraintState(matcher, self.end_tokens)
+        state.allowed(1)
+        return state
 
 
 class ConstraintState:
@@ -63,8 +69,15 @@ class ConstraintState:
         return self.ended or self._matcher.is_accepting()
 
     def allowed(self, n_vocabulary: int) -> Tensor:
-        """(V,) bool: tokens that may follow. Where the text is complete and nothing may follow, the end tokens."""
+        """(V,) bool: tokens that may follow. Where the text is complete and nothing may follow, the end tokens.
+
+        Raises:
+            UserError: llguidance gives up, as with a schema that holds itself or one that takes too much work.
+        """
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
+        if self._matcher.is_error():  # the mask then lets nothing but the end through, whether the text is valid or not
+            reason = one_line(self._matcher.get_error()).partition(" <state>")[0]
+            raise UserError(f"the constraint cannot be enforced ({reason}): make it simpler")
         mask = torch.zeros(n_vocabulary, dtype=torch.bool)
         # The model's vocabulary may be larger than the tokenizer's, padded for speed: those rows mean nothing.
         n_known = min(n_vocabulary, len(bits))

@@ -29,9 +29,11 @@ from jsonschema.validators import validator_for
 from llguidance import LLMatcher
 
 from roadmap_shared.errors import UserError, one_line
+from text_generation.config.decoding import DecodingConfig
 from text_generation.prompting.python_grammar import python_body_grammar
 
 Kind = Literal["json_schema", "regex", "python"]
+TOO_DEEP = "the JSON Schema is nested too deeply. Make it flatter."
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,23 @@ def json_schema_constraint(schema: Mapping[str, Any] | bool | str) -> Constraint
     Raises:
         UserError: it is not JSON, not a JSON Schema, cannot be fulfilled, or uses what is not implemented.
     """
-    parsed = _parsed(schema)
+    parsed = parsed_schema(schema)
     validator_class = validator_for(parsed, default=jsonschema.Draft202012Validator)
     try:
         validator_class.check_schema(parsed)
+        portable = json.dumps(_with_ascii_patterns(parsed))
+    except RecursionError:
+        raise UserError(TOO_DEEP) from None
     except SchemaError as error:
         place = "/".join(str(part) for part in error.absolute_path)
         raise UserError(
             f"invalid JSON Schema{f' at {place}' if place else ''}: {one_line(error.message)}. "
             "See https://json-schema.org/understanding-json-schema."
         ) from error
-    grammar = LLMatcher.grammar_from_json_schema(
-        json.dumps(_with_ascii_patterns(parsed)), overrides={"whitespace_flexible": False}
-    )
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(portable, overrides={"whitespace_flexible": False})
+    except ValueError as error:  # half of a surrogate pair, which JSON can hold and UTF-8 cannot
+        raise UserError(f"this JSON Schema cannot be read: {one_line(error)}") from error
     _check(grammar, "this JSON Schema cannot be enforced", "Leave that part out and check it afterwards.")
     validator = validator_class(parsed)
 
@@ -119,6 +125,17 @@ def python_body_constraint(max_depth: int = 3, *, after_line_break: bool = False
     grammar = LLMatcher.grammar_from_lark(python_body_grammar(max_depth, after_line_break=after_line_break))
     head = "def f():" if after_line_break else "def f():\n"
     return Constraint("python", grammar, lambda text: compiles(f"{head}{text}"))
+
+
+def constraint_of(decoding: DecodingConfig) -> Constraint | None:
+    """What the settings demand of an answer; None where it is free.
+
+    Raises:
+        UserError: as for `json_schema_constraint` and `regex_constraint`.
+    """
+    if decoding.json_schema is not None:
+        return json_schema_constraint(decoding.json_schema)
+    return None if decoding.regex is None else regex_constraint(decoding.regex)
 
 
 def compiles(source: str) -> bool:
@@ -196,7 +213,12 @@ def longest_valid_prefix(text: str, constraint: Constraint) -> str | None:
     return None
 
 
-def _parsed(schema: Mapping[str, Any] | bool | str) -> Any:
+def parsed_schema(schema: Mapping[str, Any] | bool | str) -> Any:
+    """A JSON Schema as an object, which may be given as JSON.
+
+    Raises:
+        UserError: it is not JSON, or neither an object nor a Boolean.
+    """
     if not isinstance(schema, str):
         return dict(schema) if isinstance(schema, Mapping) else schema
     try:
@@ -205,6 +227,8 @@ def _parsed(schema: Mapping[str, Any] | bool | str) -> Any:
         raise UserError(
             f"the JSON Schema is not JSON: {error.msg} in line {error.lineno}, column {error.colno}. Mend it there."
         ) from error
+    except RecursionError:
+        raise UserError(TOO_DEEP) from None
     if not isinstance(parsed, dict | bool):
         raise UserError(f"the JSON Schema must be an object, not {one_line(schema)[:40]}")
     return parsed

@@ -7,6 +7,8 @@ Any client of OpenAI's API talks to it:
     client = openai.OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
     client.chat.completions.create(model="model", messages=[{"role": "user", "content": "Hello!"}], stream=True)
 
+and gets JSON that fits a schema by `response_format`.
+
 From the inside out: `scheduler` steps all answers of a local model in one batch and `kv_rows` moves their rows;
 `engine` puts that, or a thread for each answer, behind one protocol; `service` and `admission` queue, limit and cancel;
 `openai_api`, `websocket` and `chat.html` speak to clients; `guard` and `rate` refuse what must not get that far.

@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roadmap_shared.errors import UserError
 from text_generation.backends.prompts import check_prompts
 from text_generation.backends.types import Backend, Generation, Prompt
 from text_generation.config.decoding import DecodingConfig
+from text_generation.prompting.structured import constraint_of
 
 if TYPE_CHECKING:
     from text_generation.backends.hf import HuggingFaceBackend
+    from text_generation.prompting.constrained_decoding import ConstraintState
 
 Ending = Generation | Exception | None
 """The finished answer, what went wrong, or None for an answer that was cancelled."""
@@ -66,6 +69,15 @@ class Engine(Protocol):
         """
         ...
 
+    def check(self, decoding: DecodingConfig) -> None:
+        """Check that an answer can be held to the JSON Schema or regular expression that the settings name. Takes time
+        in proportion to its size; safe in any one thread at a time.
+
+        Raises:
+            UserError: it is none, or cannot be enforced.
+        """
+        ...
+
     def submit(
         self,
         encoded: Encoded,
@@ -104,6 +116,9 @@ class ThreadEngine:
     def encode(self, prompt: Prompt) -> Encoded:
         check_prompts([prompt])
         return Encoded(prompt, self._backend.count_tokens(prompt))
+
+    def check(self, decoding: DecodingConfig) -> None:
+        constraint_of(decoding)
 
     def submit(
         self,
@@ -184,6 +199,8 @@ class BatchEngine:
         self._tokenizer = copy.deepcopy(model.tokenizer)
         self._scheduler = Scheduler(model.network)
         self._scheduler.start()
+        # What `check` compiled is at hand for `submit`, which must be quick.
+        self._first_state = lru_cache(maxsize=64)(self._compiled)
         self.slots = slots
         self.name = name or model.name
         self.context_window = model.context_window
@@ -194,6 +211,9 @@ class BatchEngine:
         if not ids:
             raise UserError("the prompt is empty: its text has no token")
         return Encoded(prompt, len(ids), ids)
+
+    def check(self, decoding: DecodingConfig) -> None:
+        self._first_state(decoding.json_schema, decoding.regex)
 
     def submit(
         self,
@@ -209,9 +229,15 @@ class BatchEngine:
 
         plain = not isinstance(encoded.prompt, str) and not self._model.tokenizer.chat_template
         stop = (*decoding.stop, PLAIN_STOP) if plain else decoding.stop
-        row = Row(Answer(self._tokenizer, encoded.ids, stop, self._model.end_tokens), decoding, seed, on_text, on_end)
+        answer = Answer(self._tokenizer, encoded.ids, stop, self._model.end_tokens)
+        state = self._first_state(decoding.json_schema, decoding.regex)
+        row = Row(answer, decoding, seed, on_text, on_end, None if state is None else state.copy())
         self._scheduler.submit(row)
         return row.cancelled.set
 
     def close(self) -> None:
         self._scheduler.close()
+
+    def _compiled(self, json_schema: str | None, regex: str | None) -> "ConstraintState | None":
+        constraint = constraint_of(DecodingConfig(json_schema=json_schema, regex=regex))
+        return None if constraint is None else self._model.constraint_engine.start(constraint)

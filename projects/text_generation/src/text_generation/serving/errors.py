@@ -12,14 +12,30 @@ from starlette.exceptions import HTTPException
 
 from roadmap_shared.errors import UserError, did_you_mean, one_line
 from text_generation.backends.types import BackendError
-from text_generation.serving.schemas import ChatMessage, ChatRequest, CompletionRequest, StreamOptions, TextPart
+from text_generation.serving.schemas import (
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    JsonSchemaFormat,
+    ResponseFormat,
+    StreamOptions,
+    TextPart,
+)
 
 logger = logging.getLogger(__name__)
 
 _FIELDS = {
-    name
-    for model in (ChatRequest, CompletionRequest, ChatMessage, TextPart, StreamOptions)
-    for name in model.model_fields
+    field.alias or name
+    for model in (
+        ChatRequest,
+        CompletionRequest,
+        ChatMessage,
+        TextPart,
+        StreamOptions,
+        ResponseFormat,
+        JsonSchemaFormat,
+    )
+    for name, field in model.model_fields.items()
 }
 
 
@@ -87,7 +103,8 @@ def invalid(errors: Sequence[Any]) -> ApiError:
     if not place:
         return ApiError(400, "the body must be a JSON object, sent as Content-Type: application/json")
     said = error["msg"].replace("Input should", "must").replace("List should", "must").replace("String should", "must")
-    said = said.replace(" after validation", "")
+    said = said.replace(" after validation", "").replace(" or object to extract fields from", "")
+    said = said.replace("a valid dictionary", "an object")
     return ApiError(400, f"'{place}' {said[0].lower()}{said[1:]}", param=place, code="invalid_value")
 
 

@@ -28,6 +28,7 @@ from text_generation.backends.decoding_loop import forward_options, uniform_draw
 from text_generation.backends.types import Generation
 from text_generation.config.decoding import DecodingConfig
 from text_generation.decoding.logits import draw, shaped_logits
+from text_generation.prompting.constrained_decoding import ConstraintState, masked
 from text_generation.serving.kv_rows import join_rows, keep_rows, mask_of, rows_can_move
 
 Ending = Generation | Exception | None
@@ -48,6 +49,7 @@ class Sequence:
         seed: int,
         on_text: Callable[[str], None],
         on_end: Callable[[Ending], None],
+        constraint: ConstraintState | None = None,
     ) -> None:
         """Raises:
         ValueError: the strategy is beam search, which needs several rows for one text.
@@ -58,6 +60,7 @@ class Sequence:
         self.shaping = replace(decoding, max_new_tokens=1, stop=())
         self.cancelled = threading.Event()
         self.ended = False
+        self.constraint = constraint
         self._draws = uniform_draws(seed, 0, decoding.most_new_tokens)
         self._on_text, self._on_end = on_text, on_end
 
@@ -74,6 +77,8 @@ class Sequence:
     def take(self, token: int, logprob: float) -> None:
         """Add the next token and tell what text it brought. A failure ends this answer alone."""
         try:
+            if self.constraint is not None:
+                self.constraint.push(token)
             self.answer.push(token, logprob)
             if len(self.answer.tokens) == len(self._draws):
                 self.answer.cut()
@@ -240,7 +245,9 @@ class Scheduler:
         raw = raw.masked_fill(broken[:, None], 0)  # a draw from such a row would find no token, and fail for all
         for group in _by_settings(sequences):
             rows = [sequences[row] for row in group]
-            logits = shaped_logits(raw[group], [sequence.tokens for sequence in rows], rows[0].shaping)
+            logits = shaped_logits(
+                _permitted(raw[group], rows), [sequence.tokens for sequence in rows], rows[0].shaping
+            )
             broken[group] |= ~logits.amax(dim=-1).isfinite()  # settings can make them overflow
             logits = logits.masked_fill(broken[group][:, None], 0)
             if rows[0].shaping.strategy == "greedy":
@@ -252,7 +259,7 @@ class Scheduler:
             for row, token, logprob in zip(group, tokens.tolist(), logprobs.tolist(), strict=True):
                 if bool(broken[row]):
                     sequences[row].end(RuntimeError("the model's logits are not numbers"))
-                else:
+                elif not sequences[row].ended:
                     sequences[row].take(token, logprob)
 
     def _run(self) -> None:
@@ -271,6 +278,20 @@ class Scheduler:
     def _fail(sequences: list[Sequence], error: Exception) -> None:
         for sequence in sequences:
             sequence.end(error)
+
+
+def _permitted(logits: Tensor, sequences: list[Sequence]) -> Tensor:
+    """(B, V) -> (B, V): minus infinity for what a row's constraint forbids. One that fails ends its own row alone."""
+    if all(sequence.constraint is None for sequence in sequences):
+        return logits
+    rows = []
+    for row, sequence in zip(logits, sequences, strict=True):
+        try:
+            rows.append(row if sequence.constraint is None else masked(row[None], [sequence.constraint])[0])
+        except Exception as error:
+            sequence.end(error)
+            rows.append(row)
+    return torch.stack(rows)
 
 
 def _by_settings(sequences: list[Sequence]) -> Iterator[list[int]]:

@@ -5,9 +5,10 @@ Types are strict: "5" is no number. A field that is not listed here is refused, 
 ask for something that this server has not. Others concern OpenAI's own accounting and are accepted without effect.
 """
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from text_generation.config.decoding import LEAST_DIVISOR, DecodingConfig
@@ -22,7 +23,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tool_choice": (None, "none", "auto"),
     "functions": (None, []),
     "function_call": (None, "none"),
-    "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]),
     "audio": (None,),
     "prediction": (None,),
@@ -88,6 +88,35 @@ class ChatMessage(Strict):
         return self.content or ""
 
 
+class JsonSchemaFormat(Strict):
+    """A JSON Schema. It is always enforced: `strict` changes nothing."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    schema_: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    """The form of an answer: OpenAI's structured outputs."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise PydanticCustomError("form", "must have 'json_schema' with type json_schema, and only then")
+        return self
+
+    @property
+    def schema_text(self) -> str | None:
+        """The schema as JSON; None for a free answer."""
+        if self.json_schema is not None:
+            return json.dumps(self.json_schema.schema_)
+        return '{"type": "object"}' if self.type == "json_object" else None
+
+
 NonEmpty = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_whole_characters)]
 
 
@@ -132,6 +161,11 @@ class GenerationRequest(Strict):
                 return name
         return None
 
+    @property
+    def wanted_schema(self) -> str | None:
+        """JSON Schema of the answer, as JSON, where it is to fit one."""
+        return None
+
     def decoding(self, max_new_tokens: int) -> DecodingConfig:
         """The settings of the answer. Temperature 0 and top_p 0 mean greedy."""
         temperature = 1.0 if self.temperature is None else self.temperature
@@ -148,6 +182,7 @@ class GenerationRequest(Strict):
             min_p=self.min_p or 0.0,
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             stop=tuple(stop),
+            json_schema=self.wanted_schema,
         )
 
 
@@ -156,19 +191,24 @@ class ChatRequest(GenerationRequest):
 
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+    response_format: ResponseFormat | None = None
 
     top_logprobs: Any = None
     tools: Any = None
     tool_choice: Any = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
     reasoning_effort: Any = None
     verbosity: Any = None
     web_search_options: Any = None
+
+    @property
+    def wanted_schema(self) -> str | None:
+        """That of `response_format`."""
+        return None if self.response_format is None else self.response_format.schema_text
 
 
 class CompletionRequest(GenerationRequest):

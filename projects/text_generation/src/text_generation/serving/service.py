@@ -23,6 +23,9 @@ from text_generation.serving.schemas import GenerationRequest
 
 RETRY_SECONDS = 2
 
+MOST_SCHEMA_CHARACTERS = 32_768
+"""Of a schema as JSON: one that takes seconds to compile would hold up the prompts of others."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -88,8 +91,21 @@ class Service:
         for prompt in prompts:
             encoded = await self.encode(prompt)
             decoding = request.decoding(self._room(encoded.n_tokens, asked, default, param))
+            await self._check_form(decoding)
             jobs += [Job(encoded, decoding, seed + choice) for choice in range(request.n or 1)]
         return jobs
+
+    async def _check_form(self, decoding: DecodingConfig) -> None:
+        """Compile the schema of the answer, if it has one, outside the event loop."""
+        if decoding.json_schema is None:
+            return
+        if (size := len(decoding.json_schema)) > MOST_SCHEMA_CHARACTERS:
+            message = f"the schema has {size:,} characters; at most {MOST_SCHEMA_CHARACTERS:,}"
+            raise ApiError(400, message, param="response_format", code="invalid_value")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._encoder, self.engine.check, decoding)
+        except UserError as error:
+            raise ApiError(400, one_line(error), param="response_format", code="invalid_value") from error
 
     def check(self, request: GenerationRequest, n_prompts: int) -> None:
         """Check what needs no tokenizer. Errors as for `jobs`."""

@@ -11,12 +11,12 @@ from text_generation.coding.verifier import Verifier
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.finetuning import AlignConfig
 from text_generation.corpora.stories.fields import StoryFields
-from text_generation.corpora.types import Reject
+from text_generation.corpora.types import Reject, rejected_line
 from text_generation.evaluation.obedience import STORY_TOKENS
 from text_generation.run_layout import PROJECT
 from text_generation.training.alignment import align
 from text_generation.training.alignment_grpo import align_by_reward
-from text_generation.training.chat_data import Preference, Row, read_preferences, rejected_line
+from text_generation.training.chat_data import Preference, Row, read_preferences
 from text_generation.training.chat_data_stories import fresh_fields, reward_rows, sampled_pairs, swapped_pairs
 from text_generation.training.demonstration_stages import Stage, measure_model
 from text_generation.training.rewards import (

@@ -16,8 +16,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from roadmap_shared.errors import UserError
 from text_generation.config.finetuning import AdapterConfig, RewardConfig, TuningConfig
-from text_generation.corpora.types import Reject
-from text_generation.training.chat_data import Row, rejected_line
+from text_generation.corpora.types import Reject, rejected_line
+from text_generation.training.chat_data import Row
 from text_generation.training.rewards import RewardFunction
 from text_generation.training.sft import Tuned, put_on_device
 from text_generation.training.sft_model import ChatModel, lora_config, save_tuned, tuning_warnings

@@ -18,12 +18,11 @@ from typing import Any, TypeVar, get_args
 from roadmap_shared.errors import UserError, did_you_mean
 from text_generation.backends.types import Message, Role
 from text_generation.corpora.splitting import hash_fraction
-from text_generation.corpora.types import Reject
+from text_generation.corpora.types import Reject, rejected_line
 from text_generation.json_lines import HALF_PAIR, BrokenJsonError, has_half_pair, numbered_lines, parsed
 
 Row = dict[str, Any]
 Item = TypeVar("Item")
-_SHOWN_REJECTS = 3
 
 
 @dataclass(frozen=True)
@@ -167,13 +166,6 @@ def split(items: Sequence[Item], share: float, seed: int, key: Callable[[Item], 
         [item for item, out in zip(items, held_out, strict=True) if not out],
         [item for item, out in zip(items, held_out, strict=True) if out],
     )
-
-
-def rejected_line(rejects: Sequence[Reject]) -> str:
-    """`2 rows left out: chats.jsonl:4 (has no 'completion'), …`."""
-    shown = ", ".join(f"{reject.source} ({reject.reason})" for reject in rejects[:_SHOWN_REJECTS])
-    more = f" and {len(rejects) - _SHOWN_REJECTS:,} more" if len(rejects) > _SHOWN_REJECTS else ""
-    return f"{len(rejects):,} {'row' if len(rejects) == 1 else 'rows'} left out: {shown}{more}"
 
 
 def read_rows(

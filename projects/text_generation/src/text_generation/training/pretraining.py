@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from roadmap_shared.allocator import keep_freed_memory
 from roadmap_shared.errors import UserError
 from roadmap_shared.interruption import finish_step_on_interrupt
 from roadmap_shared.progress import progress
@@ -72,6 +73,7 @@ def pretrain(model: PreTrainedModel, corpus: EncodedCorpus, config: TrainerConfi
         UserError: the corpus is shorter than two windows, or the loss is not a number any more.
     """
     device = training_device(config)
+    keep_freed_memory()
     context = int(model.config.n_positions)
     windows = training_windows(corpus, context, config.packing, run.seed)
     held_out = validation_windows(corpus, context, config.packing)

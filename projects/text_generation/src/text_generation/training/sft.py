@@ -26,8 +26,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 from roadmap_shared.errors import UserError
 from text_generation.backends.hf_loading import find_device
 from text_generation.config.finetuning import AdapterConfig, TuningConfig
-from text_generation.corpora.types import Reject
-from text_generation.training.chat_data import Conversation, rejected_line
+from text_generation.corpora.types import Reject, rejected_line
+from text_generation.training.chat_data import Conversation
 from text_generation.training.sft_model import ChatModel, lora_config, save_tuned
 from text_generation.training.sft_trainer import (
     SilentTrainer,

@@ -8,9 +8,9 @@ from roadmap_shared.config import config_source
 from roadmap_shared.runs import start_run
 from text_generation.config.finetuning import AlignConfig, ChatDataConfig, FinetuneConfig
 from text_generation.corpora.stories.fields import StoryFields
-from text_generation.corpora.types import Reject
+from text_generation.corpora.types import Reject, rejected_line
 from text_generation.run_layout import PROJECT
-from text_generation.training.chat_data import Conversation, read_conversations, rejected_line, split
+from text_generation.training.chat_data import Conversation, read_conversations, split
 from text_generation.training.chat_data_stories import fresh_fields, story_conversations
 from text_generation.training.demonstration_stages import Stage, measure_model
 from text_generation.training.sft import finetune, put_on_device

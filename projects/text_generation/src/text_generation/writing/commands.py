@@ -11,8 +11,7 @@ from roadmap_shared.files import atomic_write
 from roadmap_shared.report import Report, render
 from text_generation.config.writing import ChatConfig, WriteConfig
 from text_generation.creative_writing_assistant import CreativeWritingAssistant, Story
-from text_generation.json_lines import told
-from text_generation.terminal_text import harmless
+from text_generation.terminal_text import harmless, told
 from text_generation.text_generator import TextGenerator, open_generator
 from text_generation.writing.brief import make_brief, read_briefs
 from text_generation.writing.history import History
