@@ -1,0 +1,80 @@
+"""What `rag-qa evaluate` and `rag-qa calibrate` print: tables of figures with their intervals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rag_qa.commands.printing import harmless
+from rag_qa.config import EvaluateConfig
+from rag_qa.evaluation.comparison import Comparison
+from rag_qa.studies.answers import SCORES, AnswerStudy
+from rag_qa.studies.measuring import Measured
+from rag_qa.studies.retrieval import NAMES, RetrievalStudy
+from roadmap_shared.metrics import Interval
+
+REFUSALS = {
+    "unanswerable": "questions that the documents do not answer",
+    "removed": "the same questions, their passages taken out",
+}
+_SHOWN = 70
+
+
+def measured_lines(measured: Measured, config: EvaluateConfig) -> Iterator[str]:
+    """Every search, the answers, the refusals, and where failures come from."""
+    yield from retrieval_lines(measured.retrieval, config)
+    if measured.answers is None:
+        why = "not asked for" if not config.answers else "the questions come without answers"
+        yield f"answers: {why}"
+        return
+    yield from answer_lines(measured.answers)
+    if measured.misses is not None:
+        yield f"lost: {measured.misses.line()}"
+
+
+def retrieval_lines(study: RetrievalStudy, config: EvaluateConfig) -> list[str]:
+    """One row a search."""
+    settings = config.evaluation
+    metrics = [f"ndcg@{settings.cutoffs[-1]}", *(f"recall@{k}" for k in settings.cutoffs[-2:]), "mrr"]
+    n = len(study.best.question_ids)
+    rows = [[f"{n} questions, {study.unit}", *metrics]]
+    for name, scores in study.scores.items():
+        intervals = (
+            scores.interval(metric, confidence=settings.confidence, n_resamples=settings.n_resamples)
+            for metric in metrics
+        )
+        rows.append([NAMES[name], *map(shown, intervals)])
+    return aligned(rows)
+
+
+def answer_lines(study: AnswerStudy) -> list[str]:
+    """Scores of answers, and how well refusals are placed."""
+    n = sum(one.question.answerable for one in study.answered)
+    rows = [[f"{n} questions with an answer", "share", ""]]
+    rows += [[name, shown(study.scores[name]), SCORES[name]] for name in SCORES if name in study.scores]
+    refusals = [["refusal: answerable questions against", "AUROC"]]
+    refusals += [[REFUSALS[name], shown(interval)] for name, interval in study.refusal.items()]
+    counts = [[f"at a confidence of {study.threshold:g}", "right", "wrong", "refused"]]
+    counts += [[name, *map(str, row)] for name, row in study.outcomes().items() if sum(row)]
+    return [*aligned(rows), *(aligned(refusals) if study.refusal else []), *aligned(counts)]
+
+
+def comparison_lines(comparison: Comparison, texts: Mapping[str, str]) -> Iterator[str]:
+    """Means, difference with its interval, wins and losses, and the questions that changed most."""
+    yield f"\n{comparison.line()}"
+    yield "the interval excludes 0" if comparison.certain else "the interval holds 0: the difference may be chance"
+    for change in comparison.changed:
+        text = " ".join(harmless(texts[change.question_id]).split())
+        text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+        yield f"  {change.a:.3f} -> {change.b:.3f}  {harmless(change.question_id)}: {text}"
+
+
+def shown(interval: Interval) -> str:
+    """An estimate and its interval in a few signs."""
+    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of equal length with their columns below each other, and an empty line before them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "",
+        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
+    ]

@@ -1,0 +1,39 @@
+"""One writer at a time for an index's folder."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from roadmap_shared.errors import UserError
+
+LOCK_NAME = "lock"
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock file. The system releases it when the process ends, however it ends.
+
+    Raises:
+        UserError: another process (or another thread of this one) is writing.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+            raise UserError(f"{folder}: is being written by {holder}: wait for it to end, then repeat") from None
+        # Not the whole command line: it may hold a password.
+        command = " ".join([Path(sys.argv[0]).name, *(word for word in sys.argv[1:2] if word.isalpha())])
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} ({command}, since {datetime.now():%H:%M:%S})".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""From retrieved passages to answers, citations and refusals."""

@@ -1,0 +1,142 @@
+"""`rag-qa run`: index a corpus, ask it questions with known answers, and say where each failure comes from.
+
+`run` below is the whole story; each of its lines is one module.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rag_qa.config import RagConfig
+from rag_qa.document_processor.index import Index
+from rag_qa.document_processor.ingestion import add_documents
+from rag_qa.document_processor.truncation import measure_truncation
+from rag_qa.evaluation.evaluation_set import EvaluationQuestion, from_questions
+from rag_qa.evaluation.miss_tracing import MissReport
+from rag_qa.generation.evidence import EvidenceReader
+from rag_qa.generation.injection_range import false_alarms, run_range
+from rag_qa.generation.refusal import Calibrator
+from rag_qa.generation.shipped import sentence_ranker
+from rag_qa.generation.term_statistics import TermStatistics
+from rag_qa.report import Findings, rag_report
+from rag_qa.retrieval.embedding_cache import CachedEncoder
+from rag_qa.retrieval.encoders import build_encoder
+from rag_qa.run_layout import ANSWERS, EMBEDDINGS, INDEX, MISSES, PROJECT, REFUSAL
+from rag_qa.studies.answers import AnswerStudy, open_generator, study_answers, trace
+from rag_qa.studies.corpus import load_corpus, load_set
+from rag_qa.studies.owner import OwnersRetriever
+from rag_qa.studies.refusal import calibrated
+from rag_qa.studies.retrieval import RetrievalStudy, study_retrieval
+from roadmap_shared.files import atomic_write
+from roadmap_shared.runs import start_run
+
+
+def run(config: RagConfig) -> dict[str, Any]:
+    """Index, search, calibrate, answer, trace, attack and report; returns the summary."""
+    with start_run(config, project=PROJECT, command="run") as run:
+        corpus = load_corpus(config.data, config.reading, print)
+        encoder = CachedEncoder(build_encoder(config.encoder), cache_file(config))
+        with Index.create(run.folder / INDEX, encoder, config.chunking, config.store) as index:
+            add_documents(index, corpus.documents)
+            truncation = measure_truncation(index.all_chunks(), encoder.token_spans, encoder.max_tokens)
+            questions = load_set(config.data, corpus, index, run.seed)
+            parts = {
+                name: from_questions(name, questions.part(name), corpus.documents).first(config.evaluation.limit)
+                for name in ("calibration", "test")
+            }
+            retriever = OwnersRetriever.over(index, config.retrieval)
+            retrieval = study_retrieval(index, retriever, parts["test"].questions, config.evaluation)
+            calibrator = calibrate(index, retriever, parts["calibration"].questions, corpus.origin)
+            generator = open_generator(index, config.generation, calibrator)
+            documents = {document.source: document for document in corpus.documents}
+            k, threshold = config.retrieval.k, config.generation.refuse_below
+            answers = study_answers(retriever, generator, parts["test"].questions, documents, k=k, threshold=threshold)
+            misses = trace(answers, retrieval.stages, index, truncation, k)
+            attacks, alarms = run_range(encoder, config.generation), false_alarms()
+            write_results(run.folder, answers, misses)
+            found = Findings(
+                config,
+                run,
+                corpus,
+                index,
+                truncation,
+                questions,
+                retrieval,
+                calibrator,
+                answers,
+                misses,
+                attacks,
+                alarms,
+            )
+            return run.finish(summary_figures(retrieval, answers, index), rag_report(found))
+
+
+def calibrate(
+    index: Index, retriever: OwnersRetriever, questions: Sequence[EvaluationQuestion], origin: str
+) -> Calibrator | None:
+    """Fit refusal and save it with the index; None where the questions are too few, which is said."""
+    reader = EvidenceReader(index.encoder, sentence_ranker(), statistics_of(index))
+    k = retriever.config.k
+    calibrator = calibrated(retriever, reader, questions, k, f"{len(questions)} questions about {origin}")
+    if calibrator is None:
+        print(f"too few questions to calibrate refusal on: {len(questions)}; it is as shipped")
+    elif index.folder is not None:
+        calibrator.save(index.folder / REFUSAL)
+    return calibrator
+
+
+def cache_file(config: RagConfig) -> Path:
+    """Vectors of earlier runs."""
+    folder = config.run.root / PROJECT
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / EMBEDDINGS
+
+
+def statistics_of(index: Index) -> TermStatistics:
+    """How rare each term is in the corpus."""
+    return TermStatistics.of(chunk.text for chunk in index.all_chunks())
+
+
+def summary_figures(retrieval: RetrievalStudy, answers: AnswerStudy, index: Index) -> dict[str, Any]:
+    """Headline figures with their intervals, and the single searches as baselines."""
+    cutoff = max(int(name.removeprefix("ndcg@")) for name in retrieval.best.values if name.startswith("ndcg@"))
+    headline = f"ndcg@{cutoff}"
+    metrics = [headline, *(name for name in ("recall@5", "mrr") if name in retrieval.best.values)]
+    intervals = {name.replace("@", "_at_"): retrieval.best.interval(name) for name in metrics}
+    intervals |= answers.scores
+    intervals |= {f"refusal_auroc_{name}": interval for name, interval in answers.refusal.items()}
+    figures: dict[str, Any] = {}
+    for name, interval in intervals.items():
+        figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    for search, scores in retrieval.scores.items():
+        if search != retrieval.last:
+            figures[f"baseline_{headline.replace('@', '_at_')}_{search}"] = scores.mean(headline)
+    for kind, (right, wrong, refused) in answers.outcomes().items():
+        figures |= {f"{kind}_right": right, f"{kind}_wrong": wrong, f"{kind}_refused": refused}
+    return figures | {"documents": len(index.documents()), "chunks": len(index.store.ids())}
+
+
+def write_results(folder: Path, answers: AnswerStudy, misses: MissReport) -> None:
+    """One JSON line a question, and one a miss."""
+    lines = [
+        json.dumps(
+            {
+                "id": one.question.id,
+                "question": one.question.text,
+                "accepted": one.question.answers,
+                "correct": one.correct,
+                "refused": one.answer.confidence < answers.threshold,
+                "confidence": round(one.answer.confidence, 4),
+                "answer": one.answer.text,
+                "span": one.answer.span,
+                "citations": [asdict(c) for statement in one.answer.statements for c in statement.citations],
+            },
+            ensure_ascii=False,
+        )
+        for one in answers.answered
+    ]
+    atomic_write(folder / ANSWERS, "".join(f"{line}\n" for line in lines))
+    records = [asdict(miss) | {"stage": str(miss.stage)} for miss in misses.misses]
+    atomic_write(folder / MISSES, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -1,0 +1,1 @@
+"""What `run` and `evaluate` measure, one module a question: retrieval, answers, refusal, attacks."""
