@@ -27,6 +27,25 @@ from rag_qa.types import Answer, Document
 from roadmap_shared.metrics import Interval
 from roadmap_shared.progress import progress
 
+VERDICTS = {
+    "yes",
+    "no",
+    "none",
+    "true",
+    "false",
+    "is",
+    "是",
+    "不是",
+    "会",
+    "不会",
+    "能",
+    "不能",
+    "可以",
+    "不可以",
+    "不适合",
+}
+"""Answers that are right for a person, and stand in any text."""
+
 SCORES = {
     "answer_in_context": "an accepted answer stands in the retrieved passages: the most that could be right",
     "answer_in_sentences": "it stands in the sentences of the answer",
@@ -134,11 +153,11 @@ def study_answers(
 def scores_of(question: EvaluationQuestion, answer: Answer, documents: Mapping[str, Document]) -> dict[str, float]:
     """`SCORES` of one answerable question; those of citations where it has a gold passage and an answer."""
     first = answer.statements[0].text if answer.statements else ""
-    shortest = answer.span or first
+    shortest, telling = answer.span or first, telling_answers(question)
     scores = {
-        "answer_in_context": answer_in_context(question.answers, [item.chunk.text for item in answer.retrieved]),
-        "answer_in_sentences": answer_in_context(question.answers, [answer.text]) if not answer.refused else 0.0,
-        "answer_in_first_sentence": answer_in_context(question.answers, [first]),
+        "answer_in_context": answer_in_context(telling, [item.chunk.text for item in answer.retrieved]),
+        "answer_in_sentences": answer_in_context(telling, [answer.text]) if not answer.refused else 0.0,
+        "answer_in_first_sentence": answer_in_context(telling, [first]),
         "answer_f1": token_f1(shortest, question.answers),
         "exact_match": exact_match(shortest, question.answers),
     }
@@ -150,6 +169,22 @@ def scores_of(question: EvaluationQuestion, answer: Answer, documents: Mapping[s
             "verbatim": cited.verbatim,
         }
     return scores
+
+
+def telling_answers(question: EvaluationQuestion) -> tuple[str, ...]:
+    """The accepted answers that say something where they stand in a text: "no" stands in many a wrong sentence.
+
+    Of a question with gold passages those that stand in one of them, the first always; without the bare verdicts, and
+    without those that the question holds itself.
+    """
+    held = [
+        answer
+        for answer in question.answers
+        if answer_in_context([answer], [gold.quote for gold in question.gold])
+        and not answer_in_context([answer], [question.text])
+        and answer.casefold() not in VERDICTS
+    ]
+    return tuple(held) or question.answers
 
 
 def mean_scores(answered: Sequence[Answered]) -> dict[str, Interval]:
