@@ -53,6 +53,8 @@ def undeclared(package: Path, folders: list[str], own: str, *, with_dev: bool) -
     missing: dict[str, set[str]] = {}
     for path in (path for folder in folders for path in (package / folder).rglob("*.py")):
         for module in set(imported_by(path)) - sys.stdlib_module_names - {own, "__future__"}:
+            if path.with_name(f"{module}.py").exists():
+                continue  # a script's neighbour
             providers = {canonicalize_name(name) for name in distributions.get(module, [module])}
             if not providers & declared:
                 missing.setdefault(module, set()).add(str(path.relative_to(package)))
@@ -80,6 +82,7 @@ def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
     (tmp_path / "src" / "module.py").write_text(
         "import os.path\nimport yaml\nfrom . import near\nimport own.part\ndef late():\n    from pytest.mark import x\n"
     )
+    (tmp_path / "src" / "script.py").write_text("import module\n")
     assert undeclared(tmp_path, ["src"], "own", with_dev=False) == {"pytest": {"src/module.py"}}
     assert undeclared(tmp_path, ["src"], "own", with_dev=True) == {}
 
