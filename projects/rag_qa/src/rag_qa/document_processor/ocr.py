@@ -46,7 +46,7 @@ def read_image(image: NDArray[np.uint8]) -> list[OcrLine]:
 
 @lru_cache(maxsize=1)
 def _engine() -> Any:
-    from rapidocr import RapidOCR
+    from rapidocr import RapidOCR  # type: ignore[import-not-found]
 
     # The angle classifier turns upright lines upside down more often than it mends one.
     return RapidOCR(params={"Global.use_cls": False, "Global.log_level": "critical"})

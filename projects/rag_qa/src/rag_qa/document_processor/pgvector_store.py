@@ -19,8 +19,8 @@ from rag_qa.protocols import Condition, FloatArray, IdArray, Metadata, Where
 from roadmap_shared.errors import UserError, one_line
 
 try:
-    import psycopg
-    from psycopg import sql
+    import psycopg  # type: ignore[import-not-found]
+    from psycopg import sql  # type: ignore[import-not-found]
 except ImportError:
     raise UserError("--store.backend pgvector needs the package psycopg: pip install 'psycopg[binary]'") from None
 
