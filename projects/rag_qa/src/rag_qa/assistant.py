@@ -17,11 +17,10 @@ from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.protocols import AnswerGenerator, Retriever, Turn, Where
 from rag_qa.retrieval.encoders import build_encoder
-from rag_qa.retrieval.hybrid import HybridRetriever
+from rag_qa.retrieval.hybrid import HybridRetriever, check_query
 from rag_qa.retrieval.query_rewriting import rewrite_question
 from rag_qa.run_layout import REFUSAL, index_to_read
 from rag_qa.types import Answer, Retrieved, User
-from roadmap_shared.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class Assistant:
         Raises:
             UserError: a model is missing, or a calibration of refusal is damaged.
         """
-        statistics = TermStatistics.of(chunk.text for chunk in index.all_chunks())
-        generator = build_generator(generation, index.encoder, statistics, calibrator_of(index, generation))
+        calibrator = calibrator_of(index, generation)
+        generator = build_generator(generation, index.encoder, statistics_of(index), calibrator)
         return cls(index, HybridRetriever.over(index, retrieval), generator)
 
     def search(
@@ -79,8 +78,7 @@ class Assistant:
         Raises:
             UserError: the question holds neither letter nor digit.
         """
-        if not any(character.isalnum() for character in question):  # before the turns lend it some
-            raise UserError("the question is empty: ask something with at least one letter or digit")
+        check_query(question)  # before the turns lend it words
         return self.retriever.search(rewrite_question(question, history), k, user, where)
 
     def ask(
@@ -88,6 +86,11 @@ class Assistant:
     ) -> Answer:
         """An answer with citations, or a refusal."""
         return self.generator.answer(question, self.search(question, user=user, where=where, history=history), history)
+
+
+def statistics_of(index: Index) -> TermStatistics:
+    """How rare each term is in the index: reads all of its chunks, so ask once."""
+    return TermStatistics.of(chunk.text for chunk in index.all_chunks())
 
 
 def calibrator_of(index: Index, generation: GenerationConfig) -> Calibrator | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rag_qa.assistant import statistics_of
 from rag_qa.config import RagConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.ingestion import add_documents
@@ -48,8 +49,9 @@ def run(config: RagConfig) -> dict[str, Any]:
             }
             retriever = OwnersRetriever.over(index, config.retrieval)
             retrieval = study_retrieval(index, retriever, parts["test"].questions, config.evaluation)
-            calibrator = calibrate(index, retriever, parts["calibration"].questions, corpus.origin)
-            generator = open_generator(index, config.generation, calibrator)
+            statistics = statistics_of(index)
+            calibrator = calibrate(index, retriever, statistics, parts["calibration"].questions, corpus.origin)
+            generator = open_generator(index, config.generation, statistics, calibrator)
             documents = {document.source: document for document in corpus.documents}
             k, threshold = config.retrieval.k, config.generation.refuse_below
             answers = study_answers(retriever, generator, parts["test"].questions, documents, k=k, threshold=threshold)
@@ -74,10 +76,14 @@ def run(config: RagConfig) -> dict[str, Any]:
 
 
 def calibrate(
-    index: Index, retriever: OwnersRetriever, questions: Sequence[EvaluationQuestion], origin: str
+    index: Index,
+    retriever: OwnersRetriever,
+    statistics: TermStatistics,
+    questions: Sequence[EvaluationQuestion],
+    origin: str,
 ) -> Calibrator | None:
     """Fit refusal and save it with the index; None where the questions are too few, which is said."""
-    reader = EvidenceReader(index.encoder, sentence_ranker(), statistics_of(index))
+    reader = EvidenceReader(index.encoder, sentence_ranker(), statistics)
     k = retriever.config.k
     calibrator = calibrated(retriever, reader, questions, k, f"{len(questions)} questions about {origin}")
     if calibrator is None:
@@ -92,11 +98,6 @@ def cache_file(config: RagConfig) -> Path:
     folder = config.run.root / PROJECT
     folder.mkdir(parents=True, exist_ok=True)
     return folder / EMBEDDINGS
-
-
-def statistics_of(index: Index) -> TermStatistics:
-    """How rare each term is in the corpus."""
-    return TermStatistics.of(chunk.text for chunk in index.all_chunks())
 
 
 def summary_figures(retrieval: RetrievalStudy, answers: AnswerStudy, index: Index) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rag_qa.assistant import statistics_of
 from rag_qa.commands.measured_tables import aligned, shown
 from rag_qa.config import CalibrateConfig
 from rag_qa.document_processor.index import Index
@@ -12,7 +13,6 @@ from rag_qa.generation.evidence import EvidenceReader
 from rag_qa.generation.refusal import CalibrationExample, Calibrator
 from rag_qa.generation.risk_coverage import risk_coverage, threshold_for_risk
 from rag_qa.generation.shipped import default_calibrator, sentence_ranker
-from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.retrieval.encoders import build_encoder
 from rag_qa.run_layout import REFUSAL, index_to_read
 from rag_qa.studies.corpus import made_questions
@@ -43,8 +43,7 @@ def run(config: CalibrateConfig) -> None:
 def examples_of(index: Index, config: CalibrateConfig) -> tuple[list[CalibrationExample], str]:
     """Questions with what is found for them, with their passages and without, and where they come from."""
     retriever = OwnersRetriever.over(index, config.retrieval)
-    statistics = TermStatistics.of(chunk.text for chunk in index.all_chunks())
-    reader = EvidenceReader(index.encoder, sentence_ranker(), statistics)
+    reader = EvidenceReader(index.encoder, sentence_ranker(), statistics_of(index))
     if config.questions is None:
         questions = from_questions("made", made_questions(index, config.seed, config.n_made), ()).questions
         origin = f"{len(questions)} questions made of the documents' sentences"

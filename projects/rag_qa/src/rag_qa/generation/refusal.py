@@ -24,7 +24,7 @@ from roadmap_shared.metrics import roc_auc
 FEWEST = 10
 """Examples of each kind that a calibration takes."""
 
-_FOLDS = 5
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Calibrator:
         cls, features: np.ndarray, answerable: np.ndarray, groups: Sequence[str], l2: float = 1.0, origin: str = ""
     ) -> "Calibrator":
         """`fit` on (N, n_features) and (N,) directly."""
-        folds = _folds(groups)
+        folds = folds_of(groups)
         held_out = np.zeros(len(features))
-        for fold in range(_FOLDS):
+        for fold in range(FOLDS):
             inside = folds == fold
             if inside.any() and len(set(answerable[~inside])) == 2:
                 held_out[inside] = fit_logistic(features[~inside], answerable[~inside], l2).logits(features[inside])
@@ -149,10 +149,10 @@ class Calibrator:
             raise UserError(f"{path} holds no calibration of refusal. {again}") from error
 
 
-def _folds(groups: Sequence[str]) -> np.ndarray:
+def folds_of(groups: Sequence[str]) -> np.ndarray:
     """A fold for each example; a group's examples share one, examples without a group are dealt in turn."""
     number: dict[str, int] = {}
     keys = [group or f"#{i}" for i, group in enumerate(groups)]
     for key in keys:
-        number.setdefault(key, len(number) % _FOLDS)
+        number.setdefault(key, len(number) % FOLDS)
     return np.array([number[key] for key in keys])

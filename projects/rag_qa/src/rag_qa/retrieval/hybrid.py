@@ -150,8 +150,7 @@ class HybridRetriever:
         return self._stages(query, _visible(user, where), self._checked(query, k))
 
     def _checked(self, query: str, k: int | None) -> int:
-        if not any(character.isalnum() for character in query):
-            raise UserError("the question is empty: ask something with at least one letter or digit")
+        check_query(query)
         k = self.config.k if k is None else k
         if k < 1:
             raise UserError(f"{k} passages are asked for: k must be at least 1")
@@ -222,6 +221,12 @@ class HybridRetriever:
         chosen = maximal_marginal_relevance(relevance, vectors, k, self.config.mmr or 0.0)
         ranks.note("mmr", [(chunks[i].id, relevance[i]) for i in chosen])
         return [chunks[i] for i in chosen]
+
+
+def check_query(query: str) -> None:
+    """Raises UserError: the question holds neither letter nor digit."""
+    if not any(character.isalnum() for character in query):
+        raise UserError("the question is empty: ask something with at least one letter or digit")
 
 
 def _visible(user: User | None, where: Where) -> Where:

@@ -103,9 +103,10 @@ class AnswerStudy:
         return {name: (row[0], row[1], row[2]) for name, row in counts.items()}
 
 
-def open_generator(index: Index, config: GenerationConfig, calibrator: Calibrator | None) -> AnswerGenerator:
+def open_generator(
+    index: Index, config: GenerationConfig, statistics: TermStatistics, calibrator: Calibrator | None
+) -> AnswerGenerator:
     """The configured generator, which refuses nothing: what it would refuse is decided from its confidence."""
-    statistics = TermStatistics.of(chunk.text for chunk in index.all_chunks())
     return build_generator(replace(config, refuse_below=0.0), index.encoder, statistics, calibrator)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rag_qa.assistant import calibrator_of
+from rag_qa.assistant import calibrator_of, statistics_of
 from rag_qa.config import EvaluateConfig, EvaluationConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.truncation import measure_truncation
@@ -68,7 +68,7 @@ def measure(index: Index, data: EvaluationSet, config: EvaluateConfig, unit: Uni
     answered = [question for question in data.questions if question.answers or not question.answerable]
     if not config.answers or not any(question.answers for question in answered):
         return Measured(retrieval=retrieval, answers=None, misses=None)
-    generator = open_generator(index, config.generation, calibrator_of(index, config.generation))
+    generator = open_generator(index, config.generation, statistics_of(index), calibrator_of(index, config.generation))
     documents = {document.source: document for document in data.documents}
     threshold = config.generation.refuse_below
     answers = study_answers(retriever, generator, answered, documents, k=k, threshold=threshold)

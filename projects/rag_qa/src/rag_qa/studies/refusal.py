@@ -7,7 +7,7 @@ import numpy as np
 from rag_qa.corpus.questions import Gold
 from rag_qa.evaluation.evaluation_set import EvaluationQuestion, holds
 from rag_qa.generation.evidence import EvidenceReader
-from rag_qa.generation.refusal import FEWEST, CalibrationExample, Calibrator
+from rag_qa.generation.refusal import FEWEST, FOLDS, CalibrationExample, Calibrator, folds_of
 from rag_qa.generation.refusal_features import refusal_features
 from rag_qa.protocols import Retriever
 from rag_qa.types import Retrieved
@@ -19,8 +19,6 @@ SPARE = 10
 
 L2 = 3.0
 """Ridge penalty of the fit: a few hundred examples and 17 features."""
-
-FOLDS = 5
 
 
 def search_without(retriever: Retriever, question: str, k: int, gold: Sequence[Gold]) -> list[Retrieved]:
@@ -64,8 +62,7 @@ def held_out_probabilities(examples: Sequence[CalibrationExample]) -> list[float
     features = np.array([refusal_features(example.evidence) for example in examples])
     answerable = np.array([example.answerable for example in examples])
     groups = [example.group for example in examples]
-    fold = {group: number % FOLDS for number, group in enumerate(dict.fromkeys(groups))}
-    folds = np.array([fold[group] for group in groups])
+    folds = folds_of(groups)
     probabilities = np.empty(len(examples))
     for number in range(FOLDS):
         inside = folds == number
