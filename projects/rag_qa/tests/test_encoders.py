@@ -95,12 +95,12 @@ def test_fingerprints_tell_everything_apart_that_changes_vectors(folder: Path, c
             config(other, cache),
             config(longer, cache),
             config(folder, cache, query_prompt="query: "),
-            config(folder, cache, "onnx"),
             config(folder, cache, "onnx_int8"),
         )
     ]
     assert len(set(prints)) == len(prints)
     assert build_encoder(config(copy, cache)).fingerprint == prints[0]
+    assert build_encoder(config(folder, cache, "onnx")).fingerprint == prints[0], "the same vectors, computed otherwise"
     assert fingerprint(folder, "a", "b") != fingerprint(folder, "ab")
 
 
@@ -170,3 +170,34 @@ def test_devices_that_do_not_fit(folder: Path, cache: Path) -> None:
         build_encoder(config(folder, cache, "onnx", device="cuda"))
     with pytest.raises(UserError, match=r"cannot be loaded: "):
         build_encoder(config(folder, cache, device="nonsense"))
+
+
+def test_auto_exports_on_the_cpu_and_leaves_the_rest_to_torch(
+    folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert type(build_encoder(config(folder, cache, "auto"))).__name__ == "OnnxEncoder"
+    assert type(build_encoder(config(folder, cache, "auto", device="meta"))).__name__ == "TorchEncoder"
+    assert caplog.text == ""
+
+    monkeypatch.setitem(LEAST_COSINE, "onnx", 1.1)
+    encoder = build_encoder(config(folder, tmp_path, "auto"))
+    assert type(encoder).__name__ == "TorchEncoder"
+    np.testing.assert_allclose(encoder.encode(TEXTS), build_encoder(config(folder, cache)).encode(TEXTS), atol=1e-6)
+    assert "does not agree with it" in caplog.text
+    assert caplog.text.rstrip().endswith("use --encoder.backend torch; computed by torch meanwhile")
+
+
+def test_auto_tells_of_a_model_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError, match=r"holds no config.json"):
+        build_encoder(EncoderConfig(model=str(tmp_path)))
+    assert caplog.text == ""
+
+
+def test_auto_computes_by_torch_where_no_export_can_be_kept(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+
+    assert type(build_encoder(config(folder, blocked, "auto"))).__name__ == "TorchEncoder"
+    assert "ONNX cache" in caplog.text

@@ -16,9 +16,11 @@ class EncoderConfig:
     """minilm: all-MiniLM-L6-v2 as it comes with the package; otherwise a folder in sentence-transformers' layout, or a
     hub id such as BAAI/bge-small-en-v1.5."""
 
-    backend: Literal["torch", "onnx", "onnx_int8"] = "torch"
-    """torch: sentence-transformers; onnx: the same arithmetic by ONNX Runtime; onnx_int8: its matrix products in 8
-    bits, faster on a CPU and slightly less exact. Both ONNX ones start without loading torch."""
+    backend: Literal["auto", "torch", "onnx", "onnx_int8"] = "auto"
+    """auto: onnx on the CPU, torch on another device and for a model that cannot be exported; torch:
+    sentence-transformers; onnx: the same arithmetic by ONNX Runtime, so that an index made by one of the two is read
+    with the other; onnx_int8: its matrix products in 8 bits, faster on a CPU and slightly less exact. The ONNX ones
+    start without loading torch."""
 
     device: str = "cpu"
     """Where torch computes: cpu, cuda, mps. ONNX Runtime computes on the CPU."""

@@ -10,6 +10,10 @@ from rag_qa.config.encoder import BUILT_IN
 from roadmap_shared.errors import UserError, one_line
 from roadmap_shared.offline.encoder import minilm_folder
 
+FLOAT32 = "torch"
+"""In the fingerprints of 32-bit vectors, whether torch or ONNX Runtime computes them: an export that does not agree
+with torch is not used."""
+
 _WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 """What of a repository is fetched: weights in a format that holds no code, and what belongs to them."""
 

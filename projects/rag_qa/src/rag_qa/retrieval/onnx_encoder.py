@@ -5,8 +5,8 @@ from tokenizers import Tokenizer
 
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.protocols import FloatArray, IdArray
-from rag_qa.retrieval.encoder_files import fingerprint, model_folder
-from rag_qa.retrieval.onnx_files import MODEL, TOKENIZER, default_cache, open_session, read_about
+from rag_qa.retrieval.encoder_files import FLOAT32, fingerprint, model_folder
+from rag_qa.retrieval.onnx_files import MODEL, TOKENIZER, ExportError, default_cache, open_session, read_about
 from rag_qa.retrieval.tokenized_encoder import TextLimits, TokenizedEncoder
 from roadmap_shared.errors import UserError
 
@@ -21,7 +21,8 @@ class OnnxEncoder(TokenizedEncoder):
         """Open the export, or make it.
 
         Raises:
-            UserError: no such model, or it cannot be exported, or its export does not agree with torch.
+            UserError: no such model, or ONNX Runtime is asked for another device than the CPU.
+            ExportError: the model cannot be exported, its export does not agree with torch, or cannot be kept.
         """
         if config.device != "cpu":
             raise UserError(
@@ -37,13 +38,14 @@ class OnnxEncoder(TokenizedEncoder):
             export(folder, config, kept)
             about = read_about(kept)
         if about is None:
-            raise UserError(
+            raise ExportError(
                 f"ONNX cache {kept}: damaged as soon as it was written: free its disk, or name another folder"
             )
+        arithmetic = (FLOAT32,) if config.backend == "onnx" else (config.backend, EXPORT)
         self._session = open_session(kept / MODEL, config.threads)
         super().__init__(
             config.model,
-            fingerprint(folder, config.backend, EXPORT, config.query_prompt, config.passage_prompt),
+            fingerprint(folder, *arithmetic, config.query_prompt, config.passage_prompt),
             about.dimension,
             Tokenizer.from_file(str(kept / TOKENIZER)),
             TextLimits(max_length=about.max_length, pad_id=about.pad_id, unknown_id=about.unknown_id),

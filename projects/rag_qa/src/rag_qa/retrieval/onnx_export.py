@@ -29,10 +29,10 @@ from torch import nn
 
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.protocols import FloatArray
-from rag_qa.retrieval.onnx_files import ABOUT, MODEL, TOKENIZER, OnnxFiles, open_session
+from rag_qa.retrieval.onnx_files import ABOUT, MODEL, TOKENIZER, ExportError, OnnxFiles, open_session
 from rag_qa.retrieval.tokenized_encoder import TextLimits
 from rag_qa.retrieval.torch_encoder import load_model, text_limits
-from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.errors import one_line
 
 LEAST_COSINE = {"onnx": 0.99999, "onnx_int8": 0.98}
 """Cosine similarity to torch's vector that every probe must have before an export is used. MiniLM in 8 bits, scaled for
@@ -72,8 +72,8 @@ def export(folder: Path, config: EncoderConfig, target: Path) -> None:
     """Write graph, tokenizer and limits to `target`, in one step, after the graph agreed with torch on every probe.
 
     Raises:
-        UserError: the model cannot be loaded or exported, its export does not agree with it, or the folder cannot be
-            written.
+        UserError: the model cannot be loaded.
+        ExportError: it cannot be exported, its export does not agree with it, or the folder cannot be written.
     """
     model = load_model(folder, EncoderConfig(model=config.model))
     limits = text_limits(model)
@@ -90,7 +90,8 @@ def export(folder: Path, config: EncoderConfig, target: Path) -> None:
             _write_about(made, limits, expected.shape[1])
             _put(made, target)
     except OSError as error:
-        raise UserError(f"ONNX cache {target.parent}: cannot be written: {error.strerror or one_line(error)}") from None
+        reason = error.strerror or one_line(error)
+        raise ExportError(f"ONNX cache {target.parent}: cannot be written: {reason}") from None
 
 
 def _tokens(tokenizer: Path, limits: TextLimits) -> list[list[int]]:
@@ -122,7 +123,7 @@ def _write_graph(
         with quiet():
             _export(model, plain)
     except Exception as error:  # of many kinds, from the exporter's depths
-        raise UserError(
+        raise ExportError(
             f"encoder {config.model!r}: cannot be exported to ONNX ({one_line(error)[:200]}): use "
             "--encoder.backend torch"
         ) from error
@@ -135,7 +136,7 @@ def _write_graph(
         if agreement >= least:
             break
     else:
-        raise UserError(
+        raise ExportError(
             f"encoder {config.model!r}: its {config.backend} export does not agree with it (cosine {agreement:.4f}, at "
             f"least {least} needed): use --encoder.backend torch"
         )

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roadmap_shared.errors import UserError
+
+
+class ExportError(UserError):
+    """A model that has no usable export, where torch would compute it all the same."""
+
+
 MODEL, TOKENIZER, ABOUT = "model.onnx", "tokenizer.json", "about.json"
 
 
@@ -39,9 +46,14 @@ def open_session(path: Path, threads: int | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     named = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(named) if named.isdigit() else len(os.sched_getaffinity(0)))
+    options.intra_op_num_threads = threads or (int(named) if named.isdigit() else _cores())
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _cores() -> int:
+    """Processor cores that this process may use; macOS and Windows do not tell, and count all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_cache() -> Path:

@@ -8,7 +8,7 @@ from torch import nn
 
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.protocols import FloatArray, IdArray
-from rag_qa.retrieval.encoder_files import fingerprint, model_folder
+from rag_qa.retrieval.encoder_files import FLOAT32, fingerprint, model_folder
 from rag_qa.retrieval.quiet_loading import quiet_loading
 from rag_qa.retrieval.tokenized_encoder import TextLimits, TokenizedEncoder
 from roadmap_shared.errors import UserError, one_line
@@ -27,7 +27,7 @@ class TorchEncoder(TokenizedEncoder):
         self.model = load_model(folder, config)
         super().__init__(
             config.model,
-            fingerprint(folder, "torch", config.query_prompt, config.passage_prompt),
+            fingerprint(folder, FLOAT32, config.query_prompt, config.passage_prompt),
             int(self.model.get_embedding_dimension() or 0),
             self.model.tokenizer.backend_tokenizer,
             text_limits(self.model),
