@@ -129,6 +129,7 @@ def test_user_errors_on_the_way_to_the_command(toy, call, capsys, arguments, lin
     [
         (UserError("a.txt: is empty"), 2, "a.txt: is empty"),
         (UserError("a\nb"), 2, "a b"),
+        (UserError("a.json: unknown key '\x1b]0;title\x07\u202eb'"), 2, "a.json: unknown key ' ]0;title  b'"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 2, "out of memory. Use a smaller batch, context or model."),
         (

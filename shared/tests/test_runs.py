@@ -198,6 +198,25 @@ def test_an_older_run_is_resumed_by_path_or_name(config, named_by):
     assert latest_run("toy", config.run.root) == old.folder
 
 
+def test_latest_is_the_newest_run_of_the_same_command(config):
+    with start_run(config, project="toy", command="score"):
+        pass
+    place = config.run.root / "toy"
+    assert message_of(resuming(config, "latest")) == (
+        f"{place}: holds no run of `run` yet, only of others, such as `score`. Start one without --run.resume, or name "
+        "its place with --run.root"
+    )
+    with start(config) as run:
+        pass
+    with start_run(config, project="toy", command="score") as other:
+        pass
+    with start(resuming(config, "latest")) as again:
+        assert again.folder == run.folder
+    assert message_of(resuming(config, other.folder.name)) == (
+        f"--run.resume {other.folder.name}: is a run of `score`, which `run` cannot continue"
+    )
+
+
 def test_seconds_go_on_after_a_resumption(config, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("roadmap_shared.run.time.monotonic", lambda: clock[0])

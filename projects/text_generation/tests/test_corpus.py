@@ -212,7 +212,7 @@ def test_folder(tmp_path: Path) -> None:
             "c.md",
             "is not UTF-8 (byte 0xe9 on line 1): convert it first, for example with iconv -f latin1 -t utf-8",
         ),
-        ("d.txt", "is empty, there is nothing to train on"),
+        ("d.txt", "is empty: there is no text in it"),
     ]
 
 
@@ -225,7 +225,7 @@ def test_max_documents_takes_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"", "is empty, there is nothing to train on"),
+        ("a.txt", b"", "is empty: there is no text in it"),
         ("a.txt", b"<|endoftext|>\n<|endoftext|>", "holds no document that can be used"),
         ("a.txt", b"same<|endoftext|>Same <|endoftext|>same", "its 3 documents are all equal, none can be held out"),
         (
@@ -279,6 +279,13 @@ def test_missing_path_and_empty_folder(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert _error(CorpusConfig(path=empty)) == f"{empty}: no .txt, .md or .py files in this folder"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UserError) as caught:
+        load_corpus(CorpusConfig(path=tmp_path / "a.txt"))
+    assert str(caught.value) == f"{tmp_path / 'a.txt'}: is neither a file nor a folder"
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:

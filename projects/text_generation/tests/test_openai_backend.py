@@ -93,12 +93,12 @@ def test_retry_after_is_honoured() -> None:
 
 def test_a_server_that_keeps_failing_is_named_with_the_number_of_attempts() -> None:
     with (
-        serving(failure(500, f"bad key {KEY}\nin two lines")) as server,
+        serving(failure(500, f"bad \x1b[2Jkey {KEY}\nin two lines")) as server,
         backend_of(server.address) as (backend, _),
         pytest.raises(GaveUpError) as caught,
     ):
         backend.generate(["x", "y"], GREEDY)
-    assert str(caught.value) == f"{server.address} answered 500: bad key [key] in two lines (tried 3 times)"
+    assert str(caught.value) == f"{server.address} answered 500: bad \ufffd[2Jkey [key] in two lines (tried 3 times)"
 
 
 def test_an_unreachable_server() -> None:

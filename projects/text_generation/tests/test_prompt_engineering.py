@@ -199,9 +199,14 @@ def test_a_server_that_fails_keeps_what_it_answered(tmp_path: Path) -> None:
     assert len(backend.asked) == 30
 
 
-def test_inject_reports_both_sides(tmp_path: Path) -> None:
+def test_inject_reports_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = InjectConfig(run=RunConfig(name="inject", root=tmp_path), defences=("none", "detector"))
     summary = run_inject(config, ScriptedBackend(lambda prompt: "I'm sorry, I can't help with that."))
+    # Wilson's interval for 0 of 48 ends at z^2 / (n + z^2), that for 29 of 29 begins at n / (n + z^2); z is 1.96.
+    assert (
+        "none: 0 % [0, 7] of 48 attacks obeyed, 100 % [88, 100] of 29 benign texts refused, 0 of 77 cases unclear"
+        in capsys.readouterr().out.splitlines()
+    )
     assert summary["none_attack_success"] == 0
     assert summary["none_false_refusals"] == 1
     assert summary["detector_unclear"] == 0

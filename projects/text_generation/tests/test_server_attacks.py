@@ -225,6 +225,27 @@ def test_a_client_that_sends_its_body_too_slowly_is_sent_away(url: str) -> None:
     assert b"the body takes too long to arrive" in answer
 
 
+@pytest.mark.parametrize("start", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_connection_that_brings_no_request_is_closed(url: str, start: bytes) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(start)
+        assert raw.recv(4096) == b""
+
+
+def test_bytes_that_trickle_in_give_headers_no_more_time(url: str) -> None:
+    """Also those of a later request: a first one that was answered earns nothing."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\nGET /healthz HTTP/1.1\r\nX: ".encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")
+        sent = 0
+        while not select.select([raw], [], [], 0.05)[0] and sent < 400:
+            raw.sendall(b"x")
+            sent += 1
+    assert sent < 400
+
+
 @pytest.mark.parametrize(("request_line", "status"), [("POST /v1/completions", 408), ("GET /healthz", 200)])
 def test_a_body_without_end_does_not_hold_its_connection(url: str, request_line: str, status: int) -> None:
     """Each part is in time, and yet no body has more time than another. What nobody reads has none at all."""

@@ -28,8 +28,12 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text's lines joined by spaces: a message of other code, made fit for a `UserError`."""
-    return " ".join(line.strip() for line in str(text).splitlines() if line.strip())
+    """Return a text's lines joined by spaces: a message of other code, made fit for a `UserError`.
+
+    Control characters become spaces, because a message may quote a file or a server, which could steer the terminal.
+    """
+    joined = " ".join(line.strip() for line in str(text).splitlines() if line.strip())
+    return "".join(sign if sign.isprintable() else " " for sign in joined)
 
 
 def system_error(error: BaseException) -> OSError | None:

@@ -17,7 +17,7 @@ from roadmap_shared.config import RunConfig, TrackingConfig, config_source, to_y
 from roadmap_shared.config.settings import values_of
 from roadmap_shared.files import atomic_write
 from roadmap_shared.ranks import is_main_process
-from roadmap_shared.run_folders import CONFIG_FILE
+from roadmap_shared.run_folders import CONFIG_FILE, heading_of
 from roadmap_shared.tracking import JsonlTracker, SafeTracker, read_history, start_backends
 from roadmap_shared.tracking.jsonl import scalar, strict_json
 
@@ -169,7 +169,7 @@ class Run:
         if clock.exists():
             self._seconds_before = json.loads(clock.read_text("utf-8"))["seconds"]
         source = config_source(self.config)
-        heading = f"# {self.project} {self.command}{f', from config {source!r}' if source else ''}\n"
+        heading = heading_of(self.project, self.command, source)
         # A config that is passed back repeats the run and resumes nothing.
         config: Any = self.config
         repeated = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=None))

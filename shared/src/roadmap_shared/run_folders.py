@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from roadmap_shared.errors import UserError
 
 CONFIG_FILE = "config.yaml"
 _LATEST = "latest"
+_HEADING = re.compile(r"# \S+ ([\w-]+)(?:, from config .*)?$")
 
 
 def latest_run(project: str, root: Path = Path("runs")) -> Path:
@@ -31,16 +33,46 @@ def latest_run(project: str, root: Path = Path("runs")) -> Path:
     return folders[-1]
 
 
-def find_run(resume: str, project: str, root: Path) -> Path:
-    """Return the folder that `--run.resume` names: `latest`, a path, or a name among the project's runs."""
+def find_run(resume: str, project: str, root: Path, command: str) -> Path:
+    """Return the folder that `--run.resume` names: `latest`, a path, or a name among the project's runs.
+
+    `latest` is the newest run of the same command: a project's commands share a folder.
+
+    Raises:
+        UserError: there is none, or another command made it.
+    """
     if resume == _LATEST:
-        return latest_run(project, root)
+        newest = latest_run(project, root)
+        same = [path for path in (*_run_folders(root / project), newest) if _command_of(path) in (command, None)]
+        if not same:
+            raise UserError(
+                f"{root / project}: holds no run of `{command}` yet, only of others, such as `{_command_of(newest)}`. "
+                "Start one without --run.resume, or name its place with --run.root"
+            )
+        return same[-1]
     for folder in (Path(resume), root / project / resume):
         if (folder / CONFIG_FILE).is_file():
+            if (made_by := _command_of(folder)) not in (command, None):
+                raise UserError(f"--run.resume {resume}: is a run of `{made_by}`, which `{command}` cannot continue")
             return folder
     known = [path.name for path in _run_folders(root / project)]
     there = f"Runs in {root / project}: {', '.join(known[-5:])}." if known else f"There is no run in {root / project}."
     raise UserError(f"--run.resume {resume}: is not a run folder (no {CONFIG_FILE} in it). {there}")
+
+
+def heading_of(project: str, command: str, source: str | None) -> str:
+    """Return the first line of a run's config: which command made it, from which config."""
+    return f"# {project} {command}{f', from config {source!r}' if source else ''}\n"
+
+
+def _command_of(folder: Path) -> str | None:
+    """The command in a config's first line; None where somebody else has written the config."""
+    try:
+        with (folder / CONFIG_FILE).open(encoding="utf-8", errors="replace") as file:
+            found = _HEADING.match(file.readline())
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def _run_folders(parent: Path) -> list[Path]:

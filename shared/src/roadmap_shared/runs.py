@@ -65,7 +65,7 @@ def start_run(
     if config.run.resume is None:
         folder = new_folder(parent, config.run.name) if is_main_process() else None
     else:
-        folder = find_run(config.run.resume, project, config.run.root)
+        folder = find_run(config.run.resume, project, config.run.root, command)
         _check_same_config(config, folder, resumable_changes)
     run = Run(config, project, command, folder, resumed=config.run.resume is not None)
     latest_before = None

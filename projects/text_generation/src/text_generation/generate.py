@@ -1,6 +1,5 @@
 """`text-generation generate`: one prompt, one answer, freely or of a given form."""
 
-import sys
 from dataclasses import replace
 
 from roadmap_shared.errors import UserError
@@ -8,7 +7,7 @@ from text_generation.backends.types import Generation, Message, Prompt
 from text_generation.config.decoding import DecodingConfig
 from text_generation.config.generating import GenerateConfig
 from text_generation.prompting.structured import Constraint, constraint_of
-from text_generation.terminal_text import harmless
+from text_generation.terminal_text import shown
 from text_generation.text_generator import open_generator
 
 
@@ -30,7 +29,7 @@ def run_generate(config: GenerateConfig) -> None:
         raise UserError(answer.text)
     if constraint is not None:
         check_fit(answer, constraint)
-    print(harmless(answer.text) if sys.stdout.isatty() else answer.text)
+    print(shown(answer.text))
 
 
 def decoding_of(config: GenerateConfig) -> DecodingConfig:

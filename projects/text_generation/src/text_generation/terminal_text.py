@@ -1,5 +1,6 @@
 """What others have written, made fit for a terminal."""
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -15,6 +16,11 @@ def harmless(text: str) -> str:
         else sign
         for sign in text
     )
+
+
+def shown(text: str) -> str:
+    """What to print to standard output: `harmless` on a terminal; as it is where a file or a program takes it."""
+    return harmless(text) if sys.stdout.isatty() else text
 
 
 def told(rejects: Sequence[object]) -> list[str]:

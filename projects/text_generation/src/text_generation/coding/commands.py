@@ -16,7 +16,7 @@ from text_generation.coding.review import review_facts
 from text_generation.coding.sandbox import Layer, Sandbox
 from text_generation.coding.verifier import Verifier
 from text_generation.config.coding import CodeConfig, PassAtKConfig, ProblemsConfig
-from text_generation.terminal_text import told
+from text_generation.terminal_text import shown, told
 from text_generation.text_generator import open_generator
 
 _SHOWN_SAMPLES = 6
@@ -33,12 +33,12 @@ def run_code(config: CodeConfig) -> None:
         return
     source = _read(config.file) if config.file else ""
     if config.task == "review" and not config.prose:  # needs no model
-        print(findings_text(review_facts(source)))
+        print(shown(findings_text(review_facts(source))))
         return
     with open_generator(config.backend) as generator:
         verifier = Verifier(Sandbox(config.sandbox))
         coder = CodeGenerator(generator, style=config.style, decoding=config.decoding, verifier=verifier)
-        print(_answer(coder, config, source))
+        print(shown(_answer(coder, config, source)))
 
 
 def run_pass_at_k(config: PassAtKConfig) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def read_path(path: Path, separator: str, text_column: str | None) -> Iterator[D
         text_column: column of a table that holds the text; None looks for one of `TEXT_COLUMNS`.
 
     Raises:
-        UserError: there is nothing at the path, it is empty, damaged, binary or not UTF-8, its name has none of the
-            known endings, or there is no such column.
+        UserError: there is nothing at the path, or neither a file nor a folder; it is empty, damaged, binary or not
+            UTF-8, its name has none of the known endings, or there is no such column.
     """
     if not path.exists():
         neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -41,6 +41,8 @@ def read_path(path: Path, separator: str, text_column: str | None) -> Iterator[D
     if path.is_dir():
         yield from _read_folder(path, separator)
         return
+    if not path.is_file():  # a named pipe would be waited for without end
+        raise UserError(f"{path}: is neither a file nor a folder")
     suffix = _suffix(path)
     if suffix == ".parquet":
         yield from table_documents(_parquet_rows(path), text_column, path.name)
@@ -149,7 +151,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not data.strip():
-        raise UserError(f"{path}: is empty, there is nothing to train on")
+        raise UserError(f"{path}: is empty: there is no text in it")
     if kind := next((kind for magic, kind in _ARCHIVES.items() if data.startswith(magic)), None):
         raise UserError(f"{path}: is {kind}, not text: {_FORMATS}")
     try:

@@ -22,6 +22,7 @@ from text_generation.prompting.injection_detector import fit_detector
 from text_generation.prompting.sections import ab_section, injection_section
 from text_generation.prompting.summaries import ab_summary, injection_summary
 from text_generation.prompting.template_files import TemplateLibrary
+from text_generation.terminal_text import harmless, shown
 from text_generation.text_generator import open_backend
 
 PROJECT = "text_generation"
@@ -34,14 +35,14 @@ def run_prompts(config: PromptsConfig) -> None:
         width = max(map(len, library.names))
         for name in library.names:
             template = library.get(name)
-            print(f"{name:<{width}}  {template.version}  {template.description}")
+            print(shown(f"{name:<{width}}  {template.version}  {template.description}"))
         return
     assert config.template is not None
     if config.action == "show":
-        print(library.source_of(config.template), end="")
+        print(shown(library.source_of(config.template)), end="")
         return
     template = library.get(config.template)
-    print(as_text(template.render(dict(text.split("=", 1) for text in config.values))))
+    print(shown(as_text(template.render(dict(text.split("=", 1) for text in config.values)))))
 
 
 def run_ab(config: ABConfig, backend: Backend | None = None) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def run_ab(config: ABConfig, backend: Backend | None = None) -> dict[str, Any]:
     templates = [library.get(name) for name in config.templates]
     cases, rejects = read_cases(config.case_path or SENTIMENT_CASES)
     if rejects:
-        print(rejected_in_words(rejects, len(cases)))
+        print(harmless(rejected_in_words(rejects, len(cases))))
     with start_run(config, project=PROJECT, command="ab") as run, asked(config, backend, run, len(cases)) as logged:
         result = compare_templates(
             logged,
@@ -62,7 +63,7 @@ def run_ab(config: ABConfig, backend: Backend | None = None) -> dict[str, Any]:
             seed=run.seed,
         )
         for comparison in result.comparisons:
-            print(comparison.in_words())
+            print(shown(comparison.in_words()))
         report = Report(
             title="Templates compared",
             project=PROJECT,
@@ -77,7 +78,7 @@ def run_inject(config: InjectConfig, backend: Backend | None = None) -> dict[str
     """`inject`: print and report attack success and false refusals of every defence."""
     cases, rejects = read_injections(config.case_path or BUILT_IN)
     if rejects:
-        print(rejected_in_words(rejects, len(cases)))
+        print(harmless(rejected_in_words(rejects, len(cases))))
     detector = fit_detector(cases)
     known = built_in_defences(detector)
     defences = [known[name] for name in config.defences]
@@ -100,6 +101,8 @@ def run_inject(config: InjectConfig, backend: Backend | None = None) -> dict[str
             print(remark)
         if not result.results:
             raise UserError(f"nothing is left to try. Take a model with a longer context. {remark}")
+        for of in result.results:
+            print(of.in_words())
         section = injection_section(result, detector)
         report = Report(
             title="Injection lab",

@@ -68,6 +68,18 @@ class DefenceResult:
         indirect = [of for of in self.outcomes if of.case.attack and not of.case.direct]
         return _share(sum(of.task_done for of in indirect), len(indirect))
 
+    def in_words(self) -> str:
+        """One line: `delimiting: 12 % [5, 24] of 43 attacks obeyed, 4 % [1, 18] of 27 benign texts refused, 2 of 72
+        cases unclear`. Judged cases alone are counted; `none` stands where there is none."""
+        unclear = self.count("unclear")
+        n_attacks = sum(of.case.attack and of.verdict != "unclear" for of in self.outcomes)
+        n_benign = len(self.outcomes) - unclear - n_attacks
+        return (
+            f"{self.defence.name}: {_percent(self.attack_success)} of {n_attacks} attacks obeyed, "
+            f"{_percent(self.false_refusals)} of {n_benign} benign texts refused, "
+            f"{unclear} of {len(self.outcomes)} cases unclear"
+        )
+
     def success_by_technique(self) -> dict[str, tuple[int, int]]:
         """Technique -> attacks obeyed, attacks that could be judged."""
         judged = [of for of in self.outcomes if of.case.attack and of.verdict != "unclear"]
@@ -215,3 +227,9 @@ def _stopped(case: InjectionCase, by: Literal["screen", "check"]) -> Outcome:
 def _share(successes: int, n: int) -> Interval | None:
     """Wilson's 95 % interval, or None where n is 0."""
     return wilson_interval(successes, n) if n else None
+
+
+def _percent(share: Interval | None) -> str:
+    if share is None:
+        return "none"
+    return f"{100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"

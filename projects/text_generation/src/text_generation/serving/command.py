@@ -60,6 +60,8 @@ def server_of(app: "FastAPI", config: ServingConfig, listener: socket.socket) ->
     """
     import uvicorn
 
+    from text_generation.serving.punctual import punctual
+
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(min(config.stall_seconds, 86_400) * 1000))
     server = uvicorn.Server(
@@ -68,6 +70,7 @@ def server_of(app: "FastAPI", config: ServingConfig, listener: socket.socket) ->
             log_level="error",
             access_log=False,
             server_header=False,
+            http=punctual(config.stall_seconds),
             ws="websockets-sansio",
             ws_max_size=config.max_body_bytes,
             limit_concurrency=config.max_connections,
