@@ -1,8 +1,9 @@
-"""Extractive answers and refusal on SQuAD-format sets: python projects/rag_qa/benchmarks/answer_quality.py
+"""Extractive answers and refusal on held-out questions: python projects/rag_qa/benchmarks/answer_quality.py
 
 Every question of XQuAD-en is scored by constants that were fitted on the articles of the other half
 (`fit_extractive.py` leaves both directions in its cache folder). The odd half alone, scored by the shipped constants,
-is listed as well. Retrieval is that of `answer_data.py`, the top 5 paragraphs.
+is listed as well. Retrieval is that of `answer_data.py`, the top 5 paragraphs. The technical questions are scored in
+folds by document, each by constants that never saw its documents, with the search of `rag-qa`.
 """
 
 import argparse
@@ -14,17 +15,27 @@ from pathlib import Path
 
 import numpy as np
 from answer_data import Asked, MiniLM, QuestionFile, squad_f1
+from technical_data import FOLDS, TechnicalSet
 
+from rag_qa.config import GenerationConfig
+from rag_qa.evaluation.answer_quality import refusal_auroc_interval
 from rag_qa.generation import shipped
+from rag_qa.generation.composition import compose
 from rag_qa.generation.evidence import Evidence
 from rag_qa.generation.linear_ranking import LinearRanker
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.risk_coverage import risk_coverage
 from rag_qa.generation.span_choice import choose_span
-from rag_qa.generation.synthetic_questions import calibrate_on_corpus
-from rag_qa.types import Retrieved
 from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import bootstrap_interval, roc_auc
+
+SETS = ("technical", "xquad-en", "xquad-zh", "cmrc-dev")
+TECHNICAL = (
+    "top sentence answers",
+    "one of the top 3 sentences answers",
+    "one of the sentences that are given answers",
+    "one of all sentences that are read answers",
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def report(title: str, rows: Sequence[Scored]) -> None:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "rag_qa_vectors")
-    parser.add_argument("--sets", nargs="+", default=["xquad-en"], choices=["xquad-en", "xquad-zh", "cmrc-dev"])
+    parser.add_argument("--sets", nargs="+", default=SETS[:2], choices=SETS)
     parser.add_argument("--limit", type=int, default=1_000_000, help="questions of each set")
     options = parser.parse_args(arguments)
     encoder = MiniLM(options.cache)
@@ -127,6 +138,9 @@ def main(arguments: Sequence[str]) -> None:
         for language in ("en", "zh")
     }
     for name in options.sets:
+        if name == "technical":
+            technical(TechnicalSet(options.cache), options.cache)
+            continue
         file = QuestionFile(name, encoder)
         questions = file.questions[: options.limit]
         if name == "xquad-en":
@@ -137,35 +151,59 @@ def main(arguments: Sequence[str]) -> None:
 
 def english(file: QuestionFile, questions: Sequence[Asked], ours: Constants, other_folder: Path) -> None:
     """Both halves, each by the constants of the other."""
-    if not other_folder.is_dir():
-        raise UserError(f"{other_folder} is not there: run fit_extractive.py with the same --cache first")
-    other = Constants(
-        LinearRanker.load(other_folder / "sentence_ranker.json"),
-        LinearRanker.load(other_folder / "span_ranker_en.json"),
-        Calibrator.load(other_folder / "refusal.json"),
-    )
+    sentences, refusal = fitted(other_folder)
+    other = Constants(sentences, LinearRanker.load(other_folder / "span_ranker_en.json"), refusal)
     rows = [score(file, asked, ours if asked.article % 2 else other) for asked in questions]
     report("xquad-en, every article held out", rows)
     odd = [row for row, asked in zip(rows, questions, strict=True) if asked.article % 2]
     report("xquad-en, odd articles, shipped constants", odd)
-    own_corpus(file, questions, ours)
 
 
-def own_corpus(file: QuestionFile, questions: Sequence[Asked], ours: Constants) -> None:
-    """Refusal calibrated on questions that are made from the same paragraphs, scored on the real questions of the odd
-    articles: what a user gets who has documents and no questions."""
-    reader = file.reader(ours.sentences)
+def technical(file: TechnicalSet, folder: Path) -> None:
+    """Each question by the constants of the fold that left its document out."""
+    scores: dict[str, list[float]] = {name: [] for name in TECHNICAL}
+    confidences: dict[str, list[float]] = {"answerable": [], "removed": [], "unanswerable": []}
+    for number in range(FOLDS):
+        sentences, refusal = fitted(folder / f"technical{number}")
+        reader = file.reader(sentences)
+        for asked in file.fold(number, inside=True):
+            evidence = file.evidence(reader, asked)
+            kind = "answerable" if asked.answers else "unanswerable"
+            confidences[kind].append(refusal.probability(evidence))
+            if asked.answers:
+                confidences["removed"].append(refusal.probability(file.evidence(reader, asked, gold=False)))
+                for name, value in zip(TECHNICAL, sentence_scores(file, asked, evidence), strict=True):
+                    scores[name].append(value)
+    print(f"technical, every document held out, {len(file.questions)} questions")
+    for name, values in scores.items():
+        print(line(name, values))
+    for name in ("unanswerable", "removed"):
+        interval = refusal_auroc_interval(
+            confidences["answerable"] + confidences[name],
+            [True] * len(confidences["answerable"]) + [False] * len(confidences[name]),
+        )
+        print(f"  {'refusal AUROC: ' + name:<44} {interval.estimate:.3f}  [{interval.low:.3f}, {interval.high:.3f}]")
+    for name, values in confidences.items():
+        print(line(f"refused, {name}", [float(value < GenerationConfig().refuse_below) for value in values]))
 
-    def search(question: str, left_out: frozenset[int]) -> list[Retrieved]:
-        return file.search(question, without=next(iter(left_out), None))
 
-    calibrator = calibrate_on_corpus(file.chunks, search, reader)
-    odd = [asked for asked in questions if asked.article % 2]
-    pairs = [
-        [calibrator.probability(file.evidence(reader, asked, gold=gold)) for asked in odd] for gold in (True, False)
+def sentence_scores(file: TechnicalSet, asked: Asked, evidence: Evidence) -> tuple[float, float, float, float]:
+    """Whether the best sentence answers, one of the best three, one that the answer would give, one of all."""
+    held = file.gains(evidence, asked) or [0.0]
+    given = [
+        i
+        for passage, start, end in compose(evidence, 0, GenerationConfig().max_sentences)
+        for i, sentence in enumerate(evidence.sentences)
+        if sentence.passage == passage and start <= sentence.start < end
     ]
-    print(auroc_line("refusal AUROC: made questions, odd articles", *pairs))
-    print(f"  {'AUROC on the made questions themselves':<44} {calibrator.auroc:.3f}")
+    return held[0], max(held[:3]), max(held[i] for i in given) if given else 0.0, max(held)
+
+
+def fitted(folder: Path) -> tuple[LinearRanker, Calibrator]:
+    """Sentence ranker and calibrator of a fit that is kept in the cache folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not there: run fit_extractive.py with the same --cache first")
+    return LinearRanker.load(folder / "sentence_ranker.json"), Calibrator.load(folder / "refusal.json")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Fit the constants of `rag_qa/generation/constants`: python projects/rag_qa/benchmarks/fit_extractive.py [--write]
 
-Data: XQuAD-en, its articles in two halves by their number in the file, and the trial part of CMRC 2018. Constants that
-are shipped are fitted on the even half and the trial part, Chinese spans on the even half of XQuAD-zh; the odd halves
-are held out. Without --write, nothing is
-written. The other direction of the halves is fitted as well, so that `answer_quality.py` can score every question of
-XQuAD-en by constants that never saw its article.
+Data: XQuAD-en, its articles in two halves by their number in the file; the trial part of CMRC 2018; and the technical
+questions of `technical_questions.yaml`. Constants that are shipped are fitted on the even half, the trial part and the
+technical questions, Chinese spans on the even half of XQuAD-zh; the odd halves are held out. Without --write, nothing
+is written into the package.
+
+Two more fits are left in the cache folder, so that `answer_quality.py` can score every question by constants that never
+saw its article or document: the other direction of the halves, and the technical questions in five folds by document.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from answer_data import Asked, MiniLM, QuestionFile, squad_f1
+from technical_data import FOLDS, TechnicalSet
 
 from rag_qa.generation.evidence import Evidence
 from rag_qa.generation.linear_ranking import LinearRanker, fit
@@ -26,28 +29,53 @@ COMMAND = "benchmarks/fit_extractive.py --write"
 FEWEST_GAIN = 0.6
 """F1 from which a span counts as an answer at all: what overlaps less teaches the wrong ends."""
 
+WEIGHT = 2
+"""How often a technical question counts: there are a third as many of them as of the others."""
+
+N_CHINESE = 500
+"""Questions of CMRC's trial part."""
+
 FREE = frozenset({"sentence"})
 ZERO = LinearRanker({})
+Part = tuple[QuestionFile | TechnicalSet, Sequence[Asked]]
+"""A set of questions, and those of them that are fitted on."""
 
 
-def fit_sentences(parts: Sequence[tuple[QuestionFile, Sequence[Asked]]], data: str) -> LinearRanker:
+_READ: dict[tuple[str, str, bool], Evidence] = {}
+"""Evidence by set, question and whether its passage is there: only the order of the sentences differs between fits."""
+
+
+def evidence_of(
+    file: QuestionFile | TechnicalSet, asked: Asked, ranker: LinearRanker, *, gold: bool = True
+) -> Evidence:
+    """The evidence for a question, ranked by these weights."""
+    key = (file.name, asked.id, gold)
+    if key not in _READ:
+        _READ[key] = file.evidence(file.reader(ZERO), asked, gold=gold)
+    return _READ[key].ranked_by(ranker)
+
+
+def fit_sentences(parts: Sequence[Part], data: str) -> LinearRanker:
     """Weights of the sentence features."""
     groups = []
     for file, questions in parts:
-        reader = file.reader(ZERO)
         for asked in questions:
-            evidence = file.evidence(reader, asked)
-            gains = [float(any(a in sentence.text for a in asked.answers)) for sentence in evidence.sentences]
-            groups.append((evidence.features, gains))
-    return LinearRanker(fit(groups, l2=1.0), {"data": data, "command": COMMAND})
+            if asked.answers:
+                evidence = evidence_of(file, asked, ZERO)
+                groups += [(evidence.features, file.gains(evidence, asked))] * weight(file)
+    return LinearRanker(fit(groups, l2=4.0), {"data": data, "command": COMMAND})
+
+
+def weight(file: QuestionFile | TechnicalSet) -> int:
+    """How often each question of a set counts."""
+    return WEIGHT if isinstance(file, TechnicalSet) else 1
 
 
 def fit_spans(file: QuestionFile, questions: Sequence[Asked], ranker: LinearRanker, data: str) -> LinearRanker:
     """Weights of the span features."""
-    reader = file.reader(ranker)
     groups = []
     for asked in questions:
-        evidence = file.evidence(reader, asked)
+        evidence = evidence_of(file, asked, ranker)
         best = [sentence.text for sentence in evidence.sentences[:3]]
         places, rows = span_alternatives(evidence.question, best, evidence.scores[:3], file.statistics)
         gains = [squad_f1(best[i][start:end], asked.answers, chinese=file.chinese) for i, start, end in places]
@@ -56,14 +84,15 @@ def fit_spans(file: QuestionFile, questions: Sequence[Asked], ranker: LinearRank
     return LinearRanker(weights, {"data": data, "command": COMMAND})
 
 
-def refusal_examples(file: QuestionFile, questions: Sequence[Asked], ranker: LinearRanker) -> list[CalibrationExample]:
-    """Each question with its own paragraph in the index, and without."""
-    reader = file.reader(ranker)
+def refusal_examples(part: Part, ranker: LinearRanker) -> list[CalibrationExample]:
+    """Each question with its own passage in the index, and without; those without an answer as they are."""
+    file, questions = part
     examples = []
     for asked in questions:
-        for gold in (True, False):
-            evidence: Evidence = file.evidence(reader, asked, gold=gold)
-            examples.append(CalibrationExample(evidence, gold, group=f"{file.name}/{asked.id}"))
+        for gold in (True, False) if asked.answers else (True,):
+            evidence = evidence_of(file, asked, ranker, gold=gold)
+            held = gold and bool(asked.answers) and file.held(asked)
+            examples += [CalibrationExample(evidence, held, group=f"{file.name}/{asked.id}")] * weight(file)
     return examples
 
 
@@ -72,17 +101,30 @@ def half(file: QuestionFile, number: int) -> list[Asked]:
     return [asked for asked in file.questions if asked.article % 2 == number]
 
 
-def constants_of(english: QuestionFile, chinese: QuestionFile, number: int, n_chinese: int = 500) -> dict[str, object]:
-    """Sentence ranker, span ranker and calibrator without the other half."""
-    data = f"XQuAD-en (CC BY-SA 4.0), articles with {'odd' if number else 'even'} numbers"
-    mixed = f"{data}; CMRC 2018 trial (CC BY-SA 4.0), first {n_chinese} questions"
-    some = chinese.questions[:n_chinese]
-    sentences = fit_sentences([(english, half(english, number)), (chinese, some)], mixed)
-    spans = fit_spans(english, half(english, number), sentences, data)
-    examples = refusal_examples(english, half(english, number), sentences)
-    examples += refusal_examples(chinese, some, sentences)
-    calibrator = Calibrator.fit(examples, l2=3.0, origin=f"{mixed}; {COMMAND}")
-    return {"sentence_ranker": sentences, "span_ranker_en": spans, "refusal": calibrator}
+def constants_of(parts: Sequence[Part], data: str) -> tuple[LinearRanker, Calibrator]:
+    """Sentence ranker and calibrator of refusal."""
+    sentences = fit_sentences(parts, data)
+    examples = [example for part in parts for example in refusal_examples(part, sentences)]
+    return sentences, Calibrator.fit(examples, l2=3.0, origin=f"{data}; {COMMAND}")
+
+
+def save(folder: Path, rankers: dict[str, LinearRanker], calibrator: Calibrator) -> None:
+    """Write the constants of one fit and say what they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calibrator.save(folder / "refusal.json")
+    print(f"{folder.name}: refusal AUROC {calibrator.auroc:.3f} on held-out folds")
+    for name, ranker in rankers.items():
+        (folder / f"{name}.json").write_text(ranker.dump(), encoding="utf-8")
+        norm = np.linalg.norm(list(ranker.weights.values()))
+        print(f"{folder.name}: {name} {len(ranker.weights)} weights, norm {norm:.1f}", flush=True)
+
+
+def described(number: int, technical: str) -> str:
+    """What a fit has seen."""
+    return (
+        f"XQuAD-en (CC BY-SA 4.0), articles with {'odd' if number else 'even'} numbers; "
+        f"CMRC 2018 trial (CC BY-SA 4.0), first {N_CHINESE} questions; technical_questions.yaml{technical}"
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -91,26 +133,27 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "rag_qa_vectors")
     options = parser.parse_args(arguments)
     encoder = MiniLM(options.cache)
-    english, chinese = QuestionFile("xquad-en", encoder), QuestionFile("cmrc-trial", encoder)
+    english, translated = QuestionFile("xquad-en", encoder), QuestionFile("xquad-zh", encoder)
+    cmrc, technical = QuestionFile("cmrc-trial", encoder), TechnicalSet(options.cache)
+    chinese: Part = (cmrc, cmrc.questions[:N_CHINESE])
     for number in (0, 1):
-        made = constants_of(english, chinese, number)
         folder = FOLDER if number == 0 and options.write else options.cache / f"half{number}"
-        folder.mkdir(parents=True, exist_ok=True)
+        own = half(english, number)
+        sentences, calibrator = constants_of(
+            [(english, own), chinese, (technical, technical.questions)], described(number, "")
+        )
+        data = f"XQuAD-en (CC BY-SA 4.0), articles with {'odd' if number else 'even'} numbers"
+        rankers = {"sentence_ranker": sentences, "span_ranker_en": fit_spans(english, own, sentences, data)}
         if number == 0:
-            ranker = made["sentence_ranker"]
-            assert isinstance(ranker, LinearRanker)
             # CMRC's answers are clauses of ten characters and more: a model of them answers with clauses.
-            translated = QuestionFile("xquad-zh", encoder)
             data = "XQuAD-zh (CC BY-SA 4.0), articles with even numbers"
-            made["span_ranker_zh"] = fit_spans(translated, half(translated, 0), ranker, data)
-        for name, value in made.items():
-            if isinstance(value, Calibrator):
-                value.save(folder / f"{name}.json")
-                print(f"half {number}: {name} AUROC {value.auroc:.3f} on held-out folds")
-            elif isinstance(value, LinearRanker):
-                (folder / f"{name}.json").write_text(value.dump(), encoding="utf-8")
-                norm = np.linalg.norm(list(value.weights.values()))
-                print(f"half {number}: {name} {len(value.weights)} weights, norm {norm:.1f}")
+            rankers["span_ranker_zh"] = fit_spans(translated, half(translated, 0), sentences, data)
+        save(folder, rankers, calibrator)
+    for number in range(FOLDS):
+        others = technical.fold(number, inside=False)
+        text = described(0, f" without fold {number} of {FOLDS}")
+        sentences, calibrator = constants_of([(english, half(english, 0)), chinese, (technical, others)], text)
+        save(options.cache / f"technical{number}", {"sentence_ranker": sentences}, calibrator)
 
 
 if __name__ == "__main__":

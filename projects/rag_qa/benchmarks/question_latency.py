@@ -40,6 +40,9 @@ from roadmap_shared.offline.text import python_reference
 SENTENCES = 4
 """In a chunk: about 100 tokens of the encoder."""
 
+LONGEST = 60
+"""Tokens of a sentence at most, so that four always fit into one chunk."""
+
 
 class MeanOfSentences:
     """An encoder of questions, which embeds a passage as the mean of its lines, each embedded once."""
@@ -57,10 +60,10 @@ class MeanOfSentences:
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
 
-def reference_sentences() -> list[str]:
-    """Different sentences of 30 to 240 characters, each one line."""
+def reference_sentences(encoder: Encoder) -> list[str]:
+    """Different sentences of 30 characters and more, each one line."""
     pieces = (" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])\s+|\n\n+", python_reference().text))
-    return list(dict.fromkeys(piece for piece in pieces if 30 < len(piece) < 240))
+    return [p for p in dict.fromkeys(pieces) if len(p) > 30 and len(encoder.token_spans(p)) <= LONGEST]
 
 
 def drawn_documents(sentences: Sequence[str], count: int) -> Iterator[Document]:
@@ -80,7 +83,7 @@ def drawn_documents(sentences: Sequence[str], count: int) -> Iterator[Document]:
 def make_index(folder: Path, count: int) -> None:
     """An index of `count` chunks on the disk."""
     encoder = build_encoder()
-    sentences = reference_sentences()
+    sentences = reference_sentences(encoder)
     means = MeanOfSentences(encoder, sentences)
     whole = ChunkingConfig(splitter="recursive", size=encoder.max_tokens, overlap=0)
     with Index.create(folder, means, whole) as index:  # type: ignore[arg-type]
@@ -115,7 +118,8 @@ def main() -> None:
 def measure(folder: Path) -> None:
     """Print the table for an index."""
     opening, assistant = timed(lambda: Assistant.open(folder, encoder=EncoderConfig()))
-    assert isinstance(assistant, Assistant) and isinstance(assistant.index.store, FaissStore)
+    assert isinstance(assistant, Assistant)
+    assert isinstance(assistant.index.store, FaissStore)
     index, store = assistant.index, assistant.index.store
     vectors = store.vectors(ids := store.ids())
     flat = faiss.IndexFlatIP(index.dimension)

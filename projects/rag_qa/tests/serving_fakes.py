@@ -199,6 +199,9 @@ class FakeAssistant:
     def retriever(self) -> Ranker:
         return Ranker(self.generator)
 
+    def generator_for(self, user: User) -> FakeBackend:
+        return self.generator
+
     def search(
         self, question: str, *, user: User | None = None, where: Where = (), history: Sequence[Turn] = ()
     ) -> list[Retrieved]:

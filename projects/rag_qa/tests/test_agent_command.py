@@ -111,7 +111,7 @@ def test_every_step_and_the_answer_are_printed(server: Server, capsys: pytest.Ca
     assert lines[2:4] == ['2. calculator {"expression": "40 * 100"}', "   4000"]
     assert lines[5:] == [
         f"{MILL} [1]",
-        f"[1] north.txt, page 1, characters 0-{len(MILL)}",
+        f"[1] north.txt, characters 0-{len(MILL)}",
         f"    {MILL}",
         "(2 steps, 150 tokens)",
     ]

@@ -33,6 +33,8 @@ from rag_qa.types import Answer, Citation, Statement
         ("the", ["word"], 0, 0),
         ("", [], 1, 1),
         ("something", [], 0, 0),
+        ("The.", [], 1, 1),  # nothing is left of it either
+        ("没有", [], 0, 0),
         ("光荣和ω-force", ["光荣和ω-Force。"], 1, 1),
         ("《光荣》", ["光荣"], 1, 1),
         ("他在北京大学学习", ["北京大学"], 0, 2 * (4 / 8) * 1 / (4 / 8 + 1)),
@@ -114,6 +116,9 @@ def answer(*statements: tuple[Citation, ...], refused: bool = False) -> Answer:
         (((cite(23, 28),),), (1, 1, 1 / 2, 1)),  # a part of the gold passage
         (((cite(0, 55),),), (1, 1, 1, 1)),  # all of both
         (((cite(25, 45),),), (1, 1, 1 / 2, 1)),  # 15 of 20 characters in the second, 4 in the first
+        (((cite(24, 34),),), (1, 1, 1 / 2, 1)),  # 5 of 10 characters in the first, 4 in the second
+        (((cite(25, 35),),), (1, 1, 1 / 2, 1)),  # 5 of 10 characters in the second, 4 in the first
+        (((cite(20, 20),),), (0, 0, 0, 0)),  # nothing is quoted
         (((cite(0, 29, "Uploads are limited to 99 MB."),),), (0, 0, 0, 0)),
         (((cite(0, 29, source="b.md"),),), (0, 0, 0, 0)),
         (((),), (0, 0, 0, 1)),

@@ -21,6 +21,8 @@ DOCUMENTS = {
     "guides/cats.md": ("Cats sleep all day.\nCats hunt at night.\n", ("public",)),
     "hr/pay.txt": ("Pay rises in May.\n", ("hr",)),
 }
+NO_OBJECT = "the body must be a JSON object, sent as Content-Type: application/json"
+NO_DOCUMENT = "no such document; GET /documents lists yours"
 
 
 @pytest.fixture
@@ -43,6 +45,15 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def ask(url: str, question: str, user: str = "alice", **fields: Any) -> httpx.Response:
     return httpx.post(f"{url}/ask", json={"question": question, **fields}, headers=bearer(user), timeout=30)
+
+
+def begun(url: str, question: str, user: str = "alice") -> str:
+    """The id of a conversation that begins with this question."""
+    return ask(url, question, user).json()["conversation_id"]
+
+
+def usage_of(url: str) -> Any:
+    return httpx.get(f"{url}/analytics", headers=bearer("root")).json()
 
 
 def events_of(response: httpx.Response) -> list[tuple[str, Any]]:
@@ -148,8 +159,7 @@ def test_passages_with_all_ranks_and_another_weight(url: str) -> None:
 
 
 def test_a_conversation_goes_on_and_belongs_to_its_user(url: str, backend: FakeBackend) -> None:
-    first = ask(url, "cats sleep").json()
-    identity = first["conversation_id"]
+    identity = begun(url, "cats sleep")
     assert ask(url, "and pay", conversation_id=identity).json()["conversation_id"] == identity
     assert [turn.question for turn in backend.heard[-1][1]] == ["cats sleep"]
     unknown = (404, "no such conversation; leave conversation_id out to begin one")
@@ -162,7 +172,7 @@ def test_a_conversation_goes_on_and_belongs_to_its_user(url: str, backend: FakeB
 
 
 def test_what_was_removed_leaves_the_conversation(url: str, backend: FakeBackend) -> None:
-    identity = ask(url, "pay rises", user="root").json()["conversation_id"]
+    identity = begun(url, "pay rises", "root")
     ask(url, "cats sleep", user="root", conversation_id=identity)
     assert httpx.delete(f"{url}/documents/hr/pay.txt", headers=bearer("root")).status_code == 200
     assert ask(url, "pay rises", user="root").json()["refused"]
@@ -185,7 +195,7 @@ def test_feedback_on_one_s_own_answers(url: str) -> None:
     assert refusal(say("alice", comment="x" * 301)) == (
         400, "the comment has more than 300 characters: write a shorter one",
     )  # fmt: skip
-    usage = httpx.get(f"{url}/analytics", headers=bearer("root")).json()
+    usage = usage_of(url)
     assert (usage["n_questions"], usage["n_not_useful"], usage["endings"]["answered"]) == (1, 1, 1)
     assert usage["comments"] == [{"question": "cats sleep", "useful": False, "comment": "wrong"}]
     assert usage["unanswered"][0]["examples"] == ["cats sleep"]
@@ -194,8 +204,8 @@ def test_feedback_on_one_s_own_answers(url: str) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
-        ("ask", b"", 400, "the body must be a JSON object, sent as Content-Type: application/json"),
-        ("ask", b"[1]", 400, "the body must be a JSON object, sent as Content-Type: application/json"),
+        ("ask", b"", 400, NO_OBJECT),
+        ("ask", b"[1]", 400, NO_OBJECT),
         ("ask", b"{", 400, "the body is no JSON"),
         ("ask", b"\xff{}", 400, "the request cannot be read"),
         ("ask", b"{}", 400, "'question' is missing"),
@@ -205,12 +215,12 @@ def test_feedback_on_one_s_own_answers(url: str) -> None:
         ("ask", b'{"question": "\\ud800 a"}', 400, "'question' holds a broken character (half of a surrogate pair)"),
         ("ask", json.dumps({"question": "a" * 301}).encode(), 400,
          "the question has more than 300 characters: ask a shorter one"),
-        ("ask", b'{"question": "a", "source": "none"}', 404, "no such document; GET /documents lists yours"),
+        ("ask", b'{"question": "a", "source": "none"}', 404, NO_DOCUMENT),
         ("search", b'{"question": "a", "k": 0}', 400, "'k' must be greater than or equal to 1"),
         ("search", b'{"question": "a", "k": 9}', 400, "'k' must be at most 8"),
         ("search", b'{"question": "a", "dense_weight": 1.5}', 400, "'dense_weight' must be less than or equal to 1"),
         ("search", b'{"question": "a", "dense_weight": NaN}', 400, "'dense_weight' must be less than or equal to 1"),
-        ("search", b'{"question": "a", "source": "hr/pay.txt"}', 404, "no such document; GET /documents lists yours"),
+        ("search", b'{"question": "a", "source": "hr/pay.txt"}', 404, NO_DOCUMENT),
         ("feedback", b'{"answer_id": "x"}', 400, "'useful' is missing"),
         ("nothing", b"{}", 404, "unknown URL"),
         ("health", b"{}", 405, "POST is not allowed here"),
@@ -235,7 +245,7 @@ def test_failures_behind_the_routes(
     assert ours == ["a request failed"] * 2
     caplog.clear()
     backend.failure = None
-    usage = httpx.get(f"{url}/analytics", headers=bearer("root")).json()
+    usage = usage_of(url)
     assert usage["endings"] == {"answered": 0, "refused": 0, "abandoned": 0, "failed": 2}
 
 
@@ -244,9 +254,9 @@ def test_too_many_questions_at_a_time(tmp_path: Path) -> None:
     backend.let = threading.Semaphore(0)
     limits = ApiConfig(workers=1, max_waiting=1, requests_per_minute=0, stall_seconds=LIMITS.stall_seconds)
     with served(fake_app(tmp_path, backend, limits), limits) as url, ThreadPoolExecutor(2) as pool:
-        begun = []
+        asked = []
         for n in (1, 2):
-            begun.append(pool.submit(ask, url, "cats sleep", stream=True))
+            asked.append(pool.submit(ask, url, "cats sleep", stream=True))
 
             def taken(n: int = n) -> bool:
                 figures = httpx.get(f"{url}/metrics", headers=bearer("root")).text
@@ -257,4 +267,4 @@ def test_too_many_questions_at_a_time(tmp_path: Path) -> None:
         assert refusal(refused) == (503, "too many questions at a time: try again")
         assert refused.headers["retry-after"] == "5"
         backend.let.release(1000)
-        assert [events_of(future.result())[-1][0] for future in begun] == ["answer", "answer"]
+        assert [events_of(future.result())[-1][0] for future in asked] == ["answer", "answer"]

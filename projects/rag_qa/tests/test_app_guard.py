@@ -21,7 +21,7 @@ from rag_qa.config.serving import ServeConfig
 from rag_qa.types import User
 from roadmap_shared.errors import UserError
 
-from .serving_fakes import LIMITS, RING, FakeBackend, bearer, fake_app, served
+from .serving_fakes import LIMITS, RING, FakeBackend, bearer, fake_app, served, until
 from .test_app_asking import DOCUMENTS, refusal
 
 DIGEST = hashlib.sha256(b"key-alice").hexdigest()
@@ -236,3 +236,18 @@ def test_settings_that_do_not_fit(settings: dict[str, object], problem: str) -> 
         with pytest.raises(ValueError, match=f"^--api.{name} 0 must be at least 1$"):
             ApiConfig(**{name: 0})  # type: ignore[arg-type]
     assert LIMITS.max_body_bytes >= LIMITS.max_upload_bytes
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_upload_fills_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = fake_app(tmp_path, FakeBackend())
+    head = (
+        "POST /documents HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key-alice\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 500\r\n\r\n--x\r\n"
+    )
+    with served(app) as url:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(head.encode())
+        until(lambda: 'route="/documents",status="400"' in httpx.get(f"{url}/metrics", headers=bearer("root")).text)
+    assert [record for record in caplog.records if record.name == "rag_qa.app"] == []

@@ -102,6 +102,23 @@ def test_a_section_is_kept_in_the_most_specific_topic_only():
     assert compound.notes == ('its section The "for" statement is the document python/for.txt',)
 
 
+def test_a_section_that_is_left_out_takes_its_subsections_with_it():
+    def part(title: str, line: str, words: str) -> str:
+        return f"{title}\n{line * len(title)}\n\n{words * 15}\n\n"
+
+    inner, last = part("Inner", "-", "within the section "), part("Last", "-", "behind the inner part ")
+    whole = part("Topic", "=", "about the topic alone ") + inner + last
+    topics = {
+        "topic": whole.replace("Topic\n=====", "Topic\n*****"),
+        "inner": inner.replace("-", "*"),
+        "book": part("Book", "*", "what the book begins with ") + whole + part("End", "=", "what it ends with "),
+    }
+    book, *_ = topic_documents(topics, "")
+    assert book.source == "python/book.txt"
+    assert [heading.title for heading in book.headings] == ["Book", "End"]
+    assert "behind the inner part" not in book.text
+
+
 def test_a_topic_with_two_keys_keeps_the_one_that_its_title_names():
     assert [document.source for document in topic_documents({"else": FOR, "for": FOR}, "")] == ["python/for.txt"]
 

@@ -29,6 +29,13 @@ def test_the_order_of_the_questions_does_not_matter() -> None:
 
 def test_a_constant_gain_is_certain() -> None:
     assert compare("x", {"a": 0.0, "b": 0.5}, {"a": 0.25, "b": 0.75}).certain
+    assert compare("x", {"a": 0.25, "b": 0.75}, {"a": 0.0, "b": 0.5}).certain
+    assert not compare("x", {"a": 0.25, "b": 0.75}, {"a": 0.25, "b": 0.75}).certain
+
+
+def test_of_equal_changes_the_losses_come_first() -> None:
+    comparison = compare("x", {"a": 0.0, "b": 0.5, "c": 0.0}, {"a": 0.5, "b": 0.0, "c": 0.75})
+    assert [change.question_id for change in comparison.changed] == ["c", "b", "a"]
 
 
 def test_other_questions_are_refused() -> None:

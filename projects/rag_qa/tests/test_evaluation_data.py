@@ -2,13 +2,14 @@
 
 import json
 import os
+from math import log2
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag_qa.corpus.questions import Gold
-from rag_qa.evaluation.beir import is_beir, load_beir
+from rag_qa.evaluation.beir import load_beir
 from rag_qa.evaluation.evaluation_set import document_ranking, gold_qrels, gold_ranking, holds
 from rag_qa.evaluation.retrieval_metrics import evaluate_rankings
 from rag_qa.evaluation.squad import load_squad
@@ -29,9 +30,7 @@ def beir(folder: Path, **files: str) -> Path:
 
 
 def test_a_beir_folder(tmp_path: Path) -> None:
-    assert not is_beir(tmp_path)
     data = load_beir(beir(tmp_path / "sky"))
-    assert is_beir(tmp_path / "sky")
     assert data.name == "sky"
     assert [(document.source, document.title, document.text) for document in data.documents] == [
         ("d1", "Sky", "Sky\n\nIt is blue."),
@@ -63,6 +62,26 @@ def test_a_beir_folder(tmp_path: Path) -> None:
             {"qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\tyes"},
             "qrels/test.tsv:2: expected a query id, a document id and a whole number as grade, separated by tabs, "
             "found 'q1\\td1\\tyes'",
+        ),
+        (
+            {"queries.jsonl": QUERIES + QUERIES},
+            "queries.jsonl:3: the question 'q1' stands in the file twice",
+        ),
+        *(
+            (
+                {"qrels/test.tsv": f"q1\td1\t1\nq1\t2\t{grade}"},
+                "qrels/test.tsv:2: expected a query id, a document id and a whole number as grade, separated by tabs, "
+                f"found 'q1\\t2\\t{grade}'",
+            )
+            for grade in ("--1", "1.0", "²", "12345678901")
+        ),
+        (
+            {"qrels/test.tsv": "q1\td1\t1\nq1\td1\t1\nq1\td1\t2"},
+            "qrels/test.tsv:3: the document 'd1' is judged 2 for the question 'q1', and 1 above",
+        ),
+        (
+            {"qrels/test.tsv": "q1 0 d1 1"},
+            ": no question of queries.jsonl has a judgement in qrels/test.tsv",
         ),
         ({"qrels/test.tsv": "q7\td1\t1"}, ": no question of queries.jsonl has a judgement in qrels/test.tsv"),
     ],
@@ -100,6 +119,26 @@ def test_what_is_missing_from_a_beir_folder(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}/{problem}"
 
 
+def test_odd_ids_grades_and_line_ends(tmp_path: Path) -> None:
+    ids = ["a b", "ü/文.txt", "7", "-1", "#", "d'oh", "x" * 300]
+    corpus = [json.dumps({"_id": int(id) if id == "7" else id, "title": None, "text": f"text {id}"}) for id in ids]
+    folder = beir(
+        tmp_path,
+        **{
+            "corpus.jsonl": "\ufeff" + "\r\n".join(corpus),
+            "queries.jsonl": '{"_id": 12, "text": "a?", "metadata": {}}\r\n{"_id": "q\u2028 1", "text": "b\\n?"}\r\n',
+            # No line of names, and the first line blank.
+            "qrels/test.tsv": "\n12\ta b\t3\r\n12\tü/文.txt\t-1\r\nq\u2028 1\t7\t 0\r\nq\u2028 1\tgone\t2",
+        },
+    )
+    data = load_beir(folder)
+    assert [document.source for document in data.documents] == ids
+    assert data.qrels == {"12": {"a b": 3, "ü/文.txt": -1}, "q\u2028 1": {"7": 0, "gone": 2}}
+    assert data.notes == ("1 judgements are of documents that are not in corpus.jsonl",)
+    scores = evaluate_rankings({"12": ["ü/文.txt", "a b"]}, data.qrels, (1, 2))
+    assert scores.of("ndcg@2") == pytest.approx({"12": 1 / log2(3), "q\u2028 1": 0.0})
+
+
 CONTEXT = "Paris lies on the Seine. It has 20 districts, e.g. Passy. More follows."
 
 
@@ -131,14 +170,23 @@ def test_a_squad_file(tmp_path: Path) -> None:
             ],
         },
         {"context": CONTEXT, "qas": [qa("q5", ("Paris", 0))]},
-        {"context": "法国的首都是巴黎。很美。", "id": "x", "qas": [qa("q6", ("巴黎", 6), is_impossible=False)]},
+        {"context": "法国的首都是巴黎。很美。", "id": "x", "qas": [qa("q6", ("巴黎。", 6), is_impossible=False)]},
+        {
+            "context": "Nothing of that sort.",
+            "qas": [
+                qa("q7"),  # as SQuAD 1.1 would have it
+                {"id": 8, "question": "q8?", "is_impossible": True},
+                qa("q9", ("Nothing", 0), is_impossible=True),
+            ],
+        },
     )
     data = load_squad(path)
     assert [(document.source, document.text[:5]) for document in data.documents] == [
         ("Paris/1", "Paris"),
         ("Paris/3", "法国的首都"),
+        ("Paris/4", "Nothi"),
     ]
-    first, second, third, fourth, fifth, sixth = data.questions
+    first, second, third, fourth, fifth, sixth, *unanswerable = data.questions
     assert (first.answers, first.relevant, first.text) == (("20", "20 districts"), {"Paris/1": 1}, "q1?")
     assert first.gold[0] == Gold(source="Paris/1", start=25, end=57, quote="It has 20 districts, e.g. Passy.")
     assert second.gold[0].quote == CONTEXT[:57]
@@ -146,6 +194,9 @@ def test_a_squad_file(tmp_path: Path) -> None:
     assert (fourth.answers, fourth.gold, fourth.relevant, fourth.answerable) == ((), (), {}, False)
     assert fifth.relevant == {"Paris/1": 1}
     assert sixth.gold[0].quote == "法国的首都是巴黎。"
+    assert [(one.id, one.answers, one.gold, one.relevant, one.answerable) for one in unanswerable] == [
+        (id, (), (), {}, False) for id in ("q7", "8", "q9")
+    ]
     assert data.notes == (f"{path}: data[0].paragraphs[0].qas[2]: no answer of question 'q3' stands in its paragraph",)
     assert data.name == "s"
 
@@ -160,6 +211,7 @@ def test_a_squad_file(tmp_path: Path) -> None:
         ('{"data": [{}]}', ": data[0]: 'paragraphs' is missing"),
         ('{"data": [{"paragraphs": 1}]}', ": data[0]: 'paragraphs' must be a list"),
         ('{"data": [{"paragraphs": [{"context": ""}]}]}', ": data[0].paragraphs[0]: 'context' is empty"),
+        ('{"data": [{"paragraphs": [{"context": " "}]}]}', ": data[0].paragraphs[0]: 'context' is empty"),
         ('{"data": [{"paragraphs": []}]}', ": holds no question"),
         (
             '{"data": [{"paragraphs": [{"context": "c", "qas": [\n{"id": "q1", "question": "q",\n "answers": 1}]}]}]}',

@@ -20,6 +20,13 @@ def test_weights_and_constant_of_reciprocal_ranks() -> None:
     assert reciprocal_rank_fusion([]) == []
 
 
+def test_equal_sums_go_by_the_best_rank_and_then_by_id() -> None:
+    # With k = 1 rank r gives 1 / (1 + r): 1/2 for rank 1, 1/3 + 1/6 for ranks 2 and 5, 1/4 + 1/4 for rank 3 twice.
+    one, other = [(9, 1.0), (2, 1.0), (1, 1.0)], [(8, 1.0), (7, 1.0), (1, 1.0), (6, 1.0), (2, 1.0)]
+
+    assert reciprocal_rank_fusion([one, other], k=1) == [(8, 0.5), (9, 0.5), (2, 0.5), (1, 0.5), (7, 1 / 3), (6, 0.2)]
+
+
 @pytest.mark.parametrize(
     ("normalisation", "expected"),
     [
@@ -36,6 +43,21 @@ def test_score_fusion_by_hand(normalisation: str, expected: dict[int, float]) ->
 
     assert dict(fused) == pytest.approx(expected)
     assert [passage for passage, _ in fused] == sorted(expected, key=lambda one: (-dict(fused)[one], one))
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "dense", "expected"),
+    [
+        ("min_max", 0.5, [1.0, 1.0]),
+        ("theoretical", 0.5, [1.0, 1.0]),
+        ("theoretical", -1.0, [1.0, 1.0]),
+        ("z_score", 0.5, [0.0, 0.0]),
+    ],
+)
+def test_scores_that_are_all_equal(normalisation: str, dense: float, expected: list[float]) -> None:
+    fused = score_fusion({"dense": [(2, dense), (1, dense)]}, {"dense": 1.0}, normalisation)  # type: ignore[arg-type]
+
+    assert fused == list(zip([1, 2], expected, strict=True))
 
 
 @pytest.mark.parametrize("normalisation", ["min_max", "theoretical", "z_score"])

@@ -70,6 +70,14 @@ def test_visible_text() -> None:
         ("<p style='opacity:0'>XXXX</p>", "styles"),
         ("<p style='position:absolute; left:-9999px'>XXXX</p>", "styles"),
         ("<p style='color:#FFF'>XXXX</p>", "styles"),
+        ("<p style='color:hsl(0, 0%, 100%)'>XXXX</p>", "styles"),
+        ("<p style='color:rgb(255 255 255)'>XXXX</p>", "styles"),
+        ("<p style='color:#fff; background:#ffffff'>XXXX</p>", "styles"),
+        ("<div style='background-color: white'><p style='color:white'>XXXX</p></div>", "styles"),
+        ("<p style='opacity:0.01'>XXXX</p>", "styles"),
+        ("<p style='transform: scale(0)'>XXXX</p>", "styles"),
+        ("<p style='height:0; overflow:hidden'>XXXX</p>", "styles"),
+        ("<p style='overflow:hidden;max-width:1px;'>XXXX</p>", "styles"),
         ("<p class='b gone'>XXXX</p>", "styles"),
         ("<p id=away>XXXX</p>", "styles"),
         ("<table><tr><td>seen</td><td hidden>XXXX</td></tr></table>", "hidden attributes"),
@@ -93,6 +101,13 @@ def test_hidden_text(hidden: str, reason: str) -> None:
         "<div style='background:#000'><p style='color:white'>XXXX</p></div>",
         "<p style='background-color:white'>XXXX</p>",
         "<p style='left:-5px'>XXXX</p>",
+        "<p style='height:0'>XXXX</p>",
+        "<p style='height:100px; overflow:hidden'>XXXX</p>",
+        "<p style='line-height:1; overflow:hidden'>XXXX</p>",
+        "<p style='transform:scale(0.5)'>XXXX</p>",
+        "<p style='color:hsl(0, 0%, 10%)'>XXXX</p>",
+        "<table><tr style='background:#000'><td style='color:#fff'>XXXX</td></tr></table>",
+        "<table bgcolor=black><tr><td><b style='color:#fff'>XXXX</b></td></tr></table>",
     ],
 )
 def test_text_that_is_seen_stays(shown: str) -> None:
@@ -121,6 +136,22 @@ def test_nothing_visible() -> None:
 
 def test_deep_nesting() -> None:
     assert read("<html><body>" + "<div>" * 20_000 + "deep").text == "deep"
+
+
+def test_deep_nesting_takes_no_more_than_its_length_in_time_and_text() -> None:
+    """Each of these took the square of the number of its elements: hours, or gigabytes of blanks."""
+    n = 8_000
+    assert read("<html><body>" + "<table><tr><td>" * n + "deep").text == "| deep |\n| --- |"
+    document = read("<html><body>" + "<ul><li>x" * n)
+    assert document.text.splitlines()[-1] == " " * 16 + "- x"
+    assert len(document.text) < 20 * n
+    white = "<html><body><div style='background:#000'>" + "<i style='color:white'>" * n + "deep"
+    assert read(white).text == "deep"
+
+
+def test_tables_that_arrange_a_page_are_blocks() -> None:
+    page = "<html><body><table><tr><td>Menu</td><td><table><tr><td>a</td><td>b</td></tr></table></td></tr></table>"
+    assert read(page).text == "Menu\n\n| a | b |\n| --- | --- |"
 
 
 @given(st.text("<>/pbtdr=! -'\"hidenx&;", max_size=80))

@@ -1,7 +1,6 @@
-"""The retriever over a store and an encoder that are written out in full, so that every stage can be watched."""
+"""Hybrid search: what takes part in it, what each stage leaves, and what it refuses."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,111 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_qa.config.retrieval import RetrievalConfig
-from rag_qa.protocols import Condition, FloatArray, IdArray, Metadata, Where
+from rag_qa.protocols import Condition
 from rag_qa.retrieval.fusion import score_fusion
 from rag_qa.retrieval.hybrid import HybridRetriever
 from rag_qa.retrieval.language import COMMON_HAN, trust
-from rag_qa.retrieval.row_filter import RowFilter, chunk_metadata
 from rag_qa.retrieval.sparse_retrieval import SparseIndex
-from rag_qa.types import PUBLIC, Chunk, User
+from rag_qa.types import PUBLIC, User
 from roadmap_shared.errors import UserError
 
-TEXTS = [
-    "apple pie recipe",
-    "apple tree in the garden",
-    "secret apple launch plan",
-    "blue sky over the sea",
-    "apple pie recipe again",
-    "红苹果很好吃",
-]
-GROUPS = [(PUBLIC,), (PUBLIC,), ("board",), (PUBLIC,), ("staff", "board"), (PUBLIC,)]
-
-
-class LetterEncoder:
-    """Counts of letters: enough for cosines that differ. Knows no Chinese."""
-
-    name, fingerprint, dimension, max_tokens = "letters", "letters-1", 26, 100
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        self.seen += texts
-        counts = np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], dtype=np.float32)
-        counts[:, 25] += 0.01
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
-
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        return [(i, i + 1) for i in range(len(text))]
-
-    def unknown_share(self, text: str) -> float:
-        return sum(not character.isascii() for character in text) / max(len(text), 1)
-
-
-class PlainStore:
-    """Compares everything, and remembers what it compared."""
-
-    def __init__(self) -> None:
-        self.rows: dict[int, tuple[FloatArray, Metadata]] = {}
-        self.compared: set[int] = set()
-
-    def add(self, ids: IdArray, vectors: FloatArray, metadata: Sequence[Metadata]) -> None:
-        self.rows.update({int(i): (v, m) for i, v, m in zip(ids, vectors, metadata, strict=True)})
-
-    def remove(self, ids: IdArray) -> int:
-        return sum(self.rows.pop(int(one), None) is not None for one in ids)
-
-    def search(self, queries: FloatArray, k: int, where: Where = ()) -> list[list[tuple[int, float]]]:
-        allowed = RowFilter([metadata for _, metadata in self.rows.values()])(where)
-        candidates = [one for one, keep in zip(self.rows, allowed, strict=True) if keep]
-        self.compared |= set(candidates)
-        return [
-            sorted(
-                ((one, float(query @ self.rows[one][0])) for one in candidates), key=lambda item: (-item[1], item[0])
-            )[:k]
-            for query in queries
-        ]
-
-    def ids(self) -> IdArray:
-        return np.array(sorted(self.rows), dtype=np.int64)
-
-    def save(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class SmallIndex:
-    def __init__(self, texts: Sequence[str] = TEXTS, groups: Sequence[tuple[str, ...]] = GROUPS) -> None:
-        self.all = [
-            Chunk(source=f"{i}.txt", start=0, end=len(text), text=text, page=1, id=10 * i, groups=group)
-            for i, (text, group) in enumerate(zip(texts, groups, strict=True))
-        ]
-        self.encoder, self.store = LetterEncoder(), PlainStore()
-        ids = [chunk.id for chunk in self.all]
-        self.sparse = SparseIndex.build(ids, texts)
-        if texts:
-            self.store.add(
-                np.array(ids), self.encoder.encode(list(texts)), [chunk_metadata(chunk) for chunk in self.all]
-            )
-        self.encoder.seen.clear()
-
-    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
-        return [chunk for chunk in self.all if chunk.id in set(ids)]
-
-    def documents(self) -> list[SimpleNamespace]:
-        lie = {"groups": PUBLIC, "page": "7", "language": "en"}
-        return [SimpleNamespace(source=chunk.source, metadata=lie) for chunk in self.all]
-
-
-class Backwards:
-    """A reranker that prefers short passages and remembers what it read."""
-
-    def __init__(self) -> None:
-        self.read: list[str] = []
-
-    def scores(self, query: str, passages: Sequence[str]) -> list[float]:
-        self.read += passages
-        return [-float(len(passage)) for passage in passages]
+from .small_index import GROUPS, TEXTS, Backwards, LetterEncoder, SmallIndex
 
 
 def sources(found: Sequence[object]) -> list[str]:
@@ -256,6 +159,23 @@ def test_trust_is_the_share_that_the_encoder_knows() -> None:
     assert trust(encoder, COMMON_HAN) == 0.0
 
 
+@pytest.mark.parametrize(("lacking", "expected"), [(2, 1.0), (3, 0.5)])
+def test_a_vocabulary_for_chinese_lacks_two_of_a_hundred_common_characters_at_most(
+    lacking: int, expected: float
+) -> None:
+    class Speller(LetterEncoder):
+        def unknown_share(self, text: str) -> float:
+            return lacking / 100 if text == COMMON_HAN else 0.0
+
+    speller = Speller()
+    speller.fingerprint = f"lacks-{lacking}"
+    assert trust(speller, "ab红苹") == expected
+
+
+def test_tokens_that_cannot_be_spelled_lower_the_trust_in_any_language() -> None:
+    assert trust(LetterEncoder(), "éé ab") == pytest.approx(1 - 2 / 5)
+
+
 def test_several_wordings_are_fused() -> None:
     retriever = HybridRetriever.over(
         SmallIndex(), RetrievalConfig(multi_query=2), ask=lambda prompt: "1. blue sky\n\n- sea"
@@ -263,6 +183,12 @@ def test_several_wordings_are_fused() -> None:
 
     assert retriever.stages("apple").queries == ("apple", "blue sky", "sea")
     assert "3.txt" in sources(retriever.search("apple", 2))
+
+
+def test_more_are_found_than_there_are_candidates_where_more_are_wanted() -> None:
+    config = RetrievalConfig(mode="dense", k=3, candidates=1)
+
+    assert len(HybridRetriever.over(SmallIndex(), config).search("apple")) == 3
 
 
 def test_an_empty_index_finds_nothing() -> None:

@@ -1,5 +1,6 @@
 """Index: what it holds, what it refuses, and readers beside a writer."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -157,13 +158,25 @@ class TestRefused:
             f"{path}: damaged (no such table: meta): restore it from a backup, or ingest again into an empty folder"
         )
 
-    def test_missing_vectors_and_words(self, folder: Path) -> None:
+    def test_missing_vectors(self, folder: Path) -> None:
         (folder / "vectors-000001.npz").unlink()
         assert message(Index.open, folder).startswith(f"{folder / 'vectors-000001.npz'}: missing: restore it")
-        with empty_index(folder.parent / "other") as index:
-            add_documents(index, [document("owls.txt", sentences("owl"))])
-        (folder.parent / "other/sparse-000001/sparse.npz").unlink()
-        assert str(folder.parent / "other/sparse-000001/sparse.npz") in message(Index.open, folder.parent / "other")
+
+    @pytest.mark.parametrize("harm", ["gone", "cut"])
+    def test_missing_words_are_those_of_the_database(self, folder: Path, harm: str) -> None:
+        words = folder / "sparse-000001"
+        if harm == "gone":
+            shutil.rmtree(words)
+        else:
+            (words / "sparse.npz").write_bytes((words / "sparse.npz").read_bytes()[:200])
+        with Index.open(folder, HashingEncoder()) as index:
+            check_consistent(index)
+            assert words.exists() == (harm == "cut")  # a reader writes nothing
+            add_documents(index, [])
+            assert words.exists()
+            add_documents(index, [document("foxes.txt", sentences("fox"))])
+        with Index.open(folder, HashingEncoder()) as index:
+            check_consistent(index)
 
     def test_an_unknown_document_with_the_nearest_name(self, folder: Path) -> None:
         with Index.open(folder) as index:

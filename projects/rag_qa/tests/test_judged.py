@@ -70,4 +70,6 @@ def test_failures_are_never_averaged_in() -> None:
     assert report.line() == "faithfulness: 0.750 (0.500 to 1.000) over 2 answers; the judge failed on 1 more"
     nothing = JudgedReport(metric="relevance", judgements=judgements[1:2])
     assert nothing.interval() is None
+    zero = JudgedReport(metric="faithfulness", judgements=(Judgement(score=0.0), Judgement(score=1.0)))
+    assert (zero.scores, zero.n_failed) == ([0.0, 1.0], 0)
     assert nothing.line() == "relevance: not measured over 0 answers; the judge failed on 1 more"

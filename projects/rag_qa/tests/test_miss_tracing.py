@@ -54,7 +54,7 @@ def traced(
             traced([1, 2], [2], gold=(REFUSED,)),
             {},
             Stage.CHUNKING,
-            "'Larger files are refused at once.' lies across 1 chunks of a.md, whole in none",
+            "'Larger files are refused at once.' lies across 1 chunk of a.md, whole in none",
         ),
         (
             traced([3, 4], [4, 3]),
@@ -68,6 +68,26 @@ def traced(
             {1: 10},
             Stage.TRUNCATION,
             "the encoder does not see this part of the chunk; not among 2 dense candidates, sparse rank 3",
+        ),
+        (
+            traced([3, 4], [4, 3]),
+            {1: 14},  # half of the passage is seen, not more
+            Stage.TRUNCATION,
+            "the encoder does not see this part of the chunk; not among 2 dense candidates, not among 2 sparse "
+            "candidates",
+        ),
+        (traced([3, 4], [4, 3]), {1: 15}, Stage.SEARCH, "not among 2 dense candidates, not among 2 sparse candidates"),
+        (
+            traced([3, 4], [3, 1], fused=[3, 4, 1]),  # at rank k of the one search
+            {},
+            Stage.FUSION,
+            "not among 2 dense candidates, sparse rank 2, fused rank 3; not among the first 2",
+        ),
+        (
+            traced([3, 4], [4, 3], fused=[3, 4, 5, 1]),  # another wording of the question has it
+            {},
+            Stage.FUSION,
+            "not among 2 dense candidates, not among 2 sparse candidates, fused rank 4; not among the first 2",
         ),
         (traced([3, 4], [4, 3]), {1: 20}, Stage.SEARCH, "not among 2 dense candidates, not among 2 sparse candidates"),
         (traced([3, 4], [4, 3, 1]), {}, Stage.DENSE, "not among 2 dense candidates, sparse rank 3"),
@@ -141,3 +161,6 @@ def test_one_chunk_that_holds_it_whole_is_enough() -> None:
     assert trace_misses([traced([3], [3], [3])], DOCUMENTS, chunks, {1: 0, 2: 0}).misses == ()
     (miss,) = trace_misses([traced([2], [2], [2])], DOCUMENTS, chunks).misses
     assert miss.stage == Stage.SEARCH
+    twice = [chunk(1, 0, 29), chunk(2, 0, 40)]
+    (miss,) = trace_misses([traced([3], [3], [3])], DOCUMENTS, twice, {1: 0}).misses
+    assert miss.stage == Stage.SEARCH  # the encoder sees it in the second chunk

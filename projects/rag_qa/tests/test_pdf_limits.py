@@ -41,7 +41,7 @@ def encrypted() -> bytes:
 def test_encrypted() -> None:
     with pytest.raises(PasswordNeeded) as caught:
         read(encrypted())
-    assert str(caught.value) == "a.pdf: is encrypted: give its password with --reading.password"
+    assert str(caught.value) == "a.pdf: is encrypted: give its password with --password"
     with pytest.raises(PasswordNeeded) as caught:
         read(encrypted(), ReadOptions(password="wrong"))
     assert str(caught.value) == "a.pdf: is encrypted: the password given does not open it"
@@ -61,6 +61,21 @@ def test_unreadable(data: bytes, message: str) -> None:
     with pytest.raises(UnreadableDocument) as caught:
         read(data)
     assert str(caught.value) == message
+
+
+def test_a_document_without_pages_is_told_from_the_encrypted_one_before_it() -> None:
+    head = b"%PDF-1.4\n"
+    objects = [b"1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n", b"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"]
+    table = b"".join(b"%010d 00000 n \n" % place for place in (len(head), len(head + objects[0])))
+    body = head + b"".join(objects)
+    tail = b"xref\n0 3\n0000000000 65535 f \n%strailer<</Root 1 0 R/Size 3>>\nstartxref\n%d\n%%%%EOF"
+    data = body + tail % (table, len(body))
+    for _ in range(2):
+        with pytest.raises(UnreadableDocument) as caught:
+            read(data)
+        assert str(caught.value) == "a.pdf: is a PDF without pages"
+        with pytest.raises(PasswordNeeded):
+            read(encrypted())
 
 
 def test_cut_file_is_read_or_refused() -> None:

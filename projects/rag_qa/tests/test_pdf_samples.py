@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 OPTIONS = ReadOptions(ocr="off")
 SAMPLES = find_files(FOLDER) if FOLDER.is_dir() and "ROADMAP_DATA" in os.environ else []
 REFUSED = {
-    "is encrypted: give its password with --reading.password": {"libreoffice-writer-password.pdf"},
+    "is encrypted: give its password with --password": {"libreoffice-writer-password.pdf"},
     "pages are images; --reading.ocr auto lets them be read by OCR": {
         "imagemagick-ASCII85Decode.pdf",
         "imagemagick-CCITTFaxDecode.pdf",

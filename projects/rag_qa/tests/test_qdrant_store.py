@@ -1,11 +1,8 @@
-"""The Qdrant store: the common suite on the embedded one, and a server that is away or refuses."""
+"""The Qdrant store: the common suite on the embedded one, and its folder."""
 
 import gc
-import json
 import sqlite3
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -128,39 +125,3 @@ def test_an_unreachable_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         "with `docker run -p 6333:6333 qdrant/qdrant`, or give another --store.url"
     )
     assert pauses == [0.5, 1.0, 2.0]
-
-
-def test_a_server_that_wants_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys: list[str | None] = []
-
-    class Refusing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            keys.append(self.headers.get("api-key"))
-            body = json.dumps({"status": {"error": "Must provide an API key"}}).encode()
-            self.send_response(401)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    monkeypatch.setenv("MY_KEY", "s3cret")
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            with (
-                pytest.warns(UserWarning, match="Api key is used with an insecure connection"),
-                pytest.raises(UserError) as raised,
-            ):
-                build_store(StoreConfig(backend="qdrant", url=url, api_key_env="MY_KEY"), None, DIMENSION)
-        finally:
-            server.shutdown()
-            thread.join()
-    assert keys == ["s3cret"]
-    assert str(raised.value) == (
-        f'Qdrant at {url}: refused with status 401 ({{"status": {{"error": "Must provide an API key"}}}}): set its '
-        "key in the environment variable MY_KEY"
-    )

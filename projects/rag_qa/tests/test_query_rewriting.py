@@ -36,8 +36,11 @@ def test_the_topic_is_that_of_the_newest_question_with_one() -> None:
 def test_chinese_follow_ups() -> None:
     history = [Turn("北京大学是哪一年成立的？", "1898年。")]
 
-    assert rewrite_question("它的校长是谁？", history) == "北京大学 哪一年 成立，它的校长是谁？"
+    assert rewrite_question("它的校长是谁？", history) == "北京大学 成立，它的校长是谁？"
+    assert rewrite_question("那么 1952 年呢？", history) == "北京大学 成立，那么 1952 年呢？"
     assert rewrite_question("清华大学有多少学生？", history) == "清华大学有多少学生？"
+    later = [*history, Turn("它有多少学生？", "四万。"), Turn("为什么？", "不知道。")]
+    assert rewrite_question("该校在哪里？", later) == "北京大学 成立，该校在哪里？"
 
 
 def test_without_history_nothing_changes() -> None:
@@ -46,8 +49,31 @@ def test_without_history_nothing_changes() -> None:
     assert rewrite_question("And why?", [Turn("Why?", "So.")]) == "And why?"
 
 
+def test_how_far_back_a_topic_is_looked_for() -> None:
+    why = Turn("Why?", "So.")
+    assert rewrite_question("And how?", [*TESLA, why, why]) == "Nikola Tesla born: And how?"
+    assert rewrite_question("And how?", [*TESLA, why, why, why]) == "And how?"
+    # The first question leans on nothing that is known, so what it says is all there is.
+    assert rewrite_question("And why?", [Turn("What does it cost?", "Nine."), why]) == "cost: And why?"
+
+
 @pytest.mark.parametrize(
-    ("question", "follows"), [("What is it?", True), ("那么为什么？", True), ("What is a transformer made of?", False)]
+    ("question", "follows"),
+    [
+        ("What is it?", True),
+        ("那么为什么？", True),
+        ("What is a transformer made of?", False),
+        ("这本书是谁写的？", True),
+        ("其作者是哪国人？", True),
+        ("该校有多少学生？", True),
+        ("那里有多少学生？", True),
+        ("应该如何安装 Python？", False),
+        ("吉他有几根弦？", False),
+        ("因此循环何时结束运行？", False),
+        ("尤其适合初学者的是哪一章？", False),
+        ("其他语言怎样写循环？", False),
+        ("那不勒斯在哪个国家？", False),
+    ],
 )
 def test_what_counts_as_a_follow_up(question: str, follows: bool) -> None:
     assert is_follow_up(question) is follows
@@ -85,6 +111,9 @@ def test_wordings_by_rules_differ_from_the_question_and_each_other() -> None:
         "was the Treaty of Versailles signed",
         "treaty versailles signed",
     ]
+    assert query_variants("In which year was the treaty?", 9) == ["year treaty"]
+    assert query_variants("Is the year of the war the treaty year?", 9) == ["year war treaty", "year treaty"]
+    assert query_variants("北京大学在哪一年成立？", 9) == ["北京大学 成立"]
     assert query_variants(question, 1) == ["year after war treaty versailles signed"]
     assert query_variants("versailles", 3) == []
     assert query_variants(question, 0) == []

@@ -130,6 +130,16 @@ def test_a_good_file(tmp_path: Path):
             ": question 'file-limit': a question of kind unanswerable-far has neither 'answers' nor 'gold'",
         ),
         (
+            "  kind: unanswerable-near\n",
+            "  kind: unanswerable-near\n  answers: [nothing]\n",
+            ": question 'file-price': a question of kind unanswerable-near has neither 'answers' nor 'gold'",
+        ),
+        (
+            "are accepted.\n",
+            "are accepted.\n    - source: uploads.md\n      quote: Never said.\n",
+            ": question 'file-limit': the quote 'Never said.' is not in 'uploads.md'",
+        ),
+        (
             "    - source: uploads.md\n      quote: Files of up to 20 MB are accepted.",
             "    uploads.md",
             ": question 'file-limit': 'gold' must be a list of entries with 'source' and 'quote'",

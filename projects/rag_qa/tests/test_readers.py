@@ -64,6 +64,18 @@ def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
     assert read_document(found.path, found.source).text == "x"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
+def test_a_name_cannot_steer_a_terminal_or_write_lines_of_its_own(tmp_path: Path) -> None:
+    for name in ("a\n  refused: b.txt", "c\x1b[31m.txt", "d\u202egnp.txt", "é \u3000中🎉.txt"):
+        (tmp_path / name).write_text("x")
+    assert [found.source for found in find_files(tmp_path)] == [
+        "a\\n  refused: b.txt",
+        "c\\x1b[31m.txt",
+        "d\\u202egnp.txt",
+        "é \u3000中🎉.txt",
+    ]
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         find_files(tmp_path / "none")

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_qa.config.generation import GenerationConfig
+from rag_qa.corpus.questions import Gold
+from rag_qa.evaluation.evaluation_set import EvaluationQuestion
 from rag_qa.generation import shipped
 from rag_qa.generation.answer_generator import build_generator
 from rag_qa.generation.evidence import EvidenceReader
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.refusal_features import NAMES, refusal_features
 from rag_qa.generation.risk_coverage import risk_coverage, threshold_for_risk
-from rag_qa.generation.synthetic_questions import calibrate_on_corpus, make_questions
+from rag_qa.generation.synthetic_questions import make_questions
 from rag_qa.generation.term_statistics import TermStatistics
-from rag_qa.types import Chunk, Retrieved
+from rag_qa.protocols import Where
+from rag_qa.studies.refusal import calibrated
+from rag_qa.types import Chunk, Retrieved, User
 from roadmap_shared.errors import UserError
 
 from .generation_fakes import BRIDGE, CHINESE, KETTLE, WordEncoder, retrieved
@@ -158,19 +162,32 @@ def test_made_questions_come_from_their_chunk_and_are_reproducible() -> None:
     assert all(question.text.endswith("？") for question in make_questions([chinese], 1))
 
 
-def test_calibration_without_questions_tells_present_from_absent() -> None:
-    chunks = _corpus()
-    encoder = WordEncoder()
-    vectors = encoder.encode([chunk.text for chunk in chunks])
+class Nearest:
+    """Chunks by cosine, best first."""
 
-    def search(question: str, left_out: frozenset[int]) -> list[Retrieved]:
-        cosines = vectors @ encoder.encode([question])[0]
-        order = [i for i in np.argsort(-cosines) if int(i) not in left_out][:4]
-        return [Retrieved(chunk=chunks[i], score=float(cosines[i])) for i in order]
+    def __init__(self, chunks: list[Chunk], encoder: WordEncoder) -> None:
+        self._chunks, self._encoder = chunks, encoder
+        self._vectors = encoder.encode([chunk.text for chunk in chunks])
 
+    def search(self, query: str, k: int | None = None, user: User | None = None, where: Where = ()) -> list[Retrieved]:
+        cosines = self._vectors @ self._encoder.encode([query])[0]
+        return [Retrieved(chunk=self._chunks[i], score=float(cosines[i])) for i in np.argsort(-cosines)[:k]]
+
+
+def test_calibration_on_made_questions_tells_present_from_absent() -> None:
+    chunks, encoder = _corpus(), WordEncoder()
+    questions = [
+        EvaluationQuestion(
+            id=f"{number}",
+            text=made.text,
+            answers=(made.answer,),
+            gold=(Gold(source=made.chunk.source, start=made.start, end=made.end, quote=made.sentence),),
+        )
+        for number, made in enumerate(make_questions(chunks, 20))
+    ]
     statistics = TermStatistics.of(chunk.text for chunk in chunks)
-    calibrator = calibrate_on_corpus(
-        chunks, search, EvidenceReader(encoder, shipped.sentence_ranker(), statistics), n=20
-    )
+    reader = EvidenceReader(encoder, shipped.sentence_ranker(), statistics)
+    calibrator = calibrated(Nearest(chunks, encoder), reader, questions, 4, "made")
+    assert calibrator is not None
     assert calibrator.auroc > 0.7
-    assert calibrator.origin == "20 questions made from 40 chunks"
+    assert calibrator.origin == "made"

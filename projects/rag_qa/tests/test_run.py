@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rag_qa.cli import main
+from rag_qa.retrieval.embedding_cache import CachedEncoder
 
 from .command_files import facts, write_facts, write_questions
 
@@ -81,20 +82,17 @@ def test_what_a_run_leaves_can_be_asked(finished: Path, capsys: pytest.CaptureFi
 def test_a_second_run_on_made_questions_takes_the_vectors_of_the_first(
     finished: Path, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rag_qa.retrieval.torch_encoder import TorchEncoder
+    counted: list[tuple[int, int]] = []
+    real = CachedEncoder.close
 
-    encoded: list[str] = []
-    real = TorchEncoder.encode
+    def closing(cache: CachedEncoder) -> None:
+        counted.append((cache.hits, cache.misses))
+        real(cache)
 
-    def counting(encoder: TorchEncoder, texts: Any) -> Any:
-        encoded.extend(texts)
-        return real(encoder, texts)
-
-    monkeypatch.setattr(TorchEncoder, "encode", counting)
+    monkeypatch.setattr(CachedEncoder, "close", closing)
     flags = ["--run.root", str(finished), "--evaluation.limit", "6"]
     assert main(["run", "--data.path", str(docs), *flags]) == 0
-    assert not {f"{sentence}\n" for _, sentence, _ in ROWS} & set(encoded)
-    assert not {sentence for _, sentence, _ in ROWS} & set(encoded)
+    assert counted == [(len(ROWS), 0)]
     said = capsys.readouterr().out
     summary = summary_of(finished)
     assert f"\nndcg_at_10 {summary['ndcg_at_10']:.4g} [" in said

@@ -47,6 +47,16 @@ def test_markdown_comments_are_blanked_in_place() -> None:
     assert kept.text == MARKDOWN
 
 
+def test_references_in_front_matter_are_not_written_out() -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for name, last in zip("bcdefghijklm", "abcdefghijkl", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{last}'] * 9)}]")
+    text = "\n".join(["---", *lines, "---", "The text."])
+    document = read_document_bytes(text.encode(), "a.md")
+    assert document.text == text
+    assert document.metadata == {"format": "markdown", "encoding": "utf-8"}
+
+
 def test_front_matter_that_is_none() -> None:
     document = read_document_bytes(b"---\n: [broken\n---\n# Title\n", "a.md")
     assert document.title == "Title"

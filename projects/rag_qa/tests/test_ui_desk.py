@@ -16,7 +16,7 @@ from rag_qa.app import ui_launch
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_inspector import hits_html
 from rag_qa.app.ui_records import UploadedBytes
-from rag_qa.app.ui_text import answer_html, numbered, passage_html, plain
+from rag_qa.app.ui_text import answer_html, joined, numbered, passage_html, plain
 from rag_qa.config import GenerationConfig, ServeConfig
 from rag_qa.generation.tool_model import ToolCall, ToolReply
 from rag_qa.types import Answer, Citation, Statement
@@ -226,7 +226,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size
 def test_text_of_documents_is_never_markup(before: str, quote: str, behind: str) -> None:
     page = parsed(passage_html(before, quote, behind))
     assert page.tags <= {"div", "mark"}
-    assert page.text == before + quote + behind
+    assert page.text == joined(before) + joined(quote) + joined(behind)
     citation = Citation(source="a", page=1, start=0, end=1, quote=quote, chunk_id=1)
     answer = Answer(
         question="", text=quote, statements=(Statement(text=quote, citations=(citation,), supported=False),),

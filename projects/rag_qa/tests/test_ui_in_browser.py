@@ -121,8 +121,10 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path, scheme: str, width:
         dark = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
         visit.cited("bridge.pdf")
-        image = page.get_by_role("dialog").locator("img")
+        dialog = page.get_by_role("dialog")
+        image = dialog.locator("img").first
         image.wait_for()
+        assert dialog.get_by_role("tab").all_inner_texts() == ["Close-up", "Page", "Text"]
         assert image.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 300
         shot(page, f"citation-{width}")
         visit.close_dialog()

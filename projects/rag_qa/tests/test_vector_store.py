@@ -1,4 +1,4 @@
-"""The FAISS store: the common suite, exactly and by sign codes, and its files."""
+"""The FAISS store: the common suite, exactly and by binary codes, and its files."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rag_qa.config.store import StoreConfig
+from rag_qa.document_processor.binary_codes import BinaryCodes
 from rag_qa.document_processor.metadata_filter import MetadataIndex
-from rag_qa.document_processor.sign_codes import SignCodes
 from rag_qa.document_processor.vector_store import FaissStore, build_store
 from rag_qa.protocols import Condition, FloatArray, VectorStore
 from roadmap_shared.errors import UserError
@@ -37,7 +37,7 @@ class TestExact(FaissSuite):
     """Up to 20,000 vectors."""
 
 
-class TestSignCodes(FaissSuite):
+class TestBinaryCodes(FaissSuite):
     """The path of large collections, with as many candidates as make it exact on a few thousand vectors."""
 
     config = StoreConfig(exact_up_to=0, candidates=2400)
@@ -62,7 +62,7 @@ def clustered(count: int, dimension: int = 64, seed: int = 0) -> FloatArray:
 
 
 class TestLargeCollections:
-    def test_sign_codes_find_what_the_flat_search_finds(self) -> None:
+    def test_binary_codes_find_what_the_flat_search_finds(self) -> None:
         vectors, queries = clustered(30_000), clustered(50, seed=7)
         store = FaissStore(64)
         store.add(np.arange(30_000), vectors, [about(page=row % 3) for row in range(30_000)])
@@ -101,10 +101,23 @@ class TestLargeCollections:
         assert store._codes is not None
         assert len(store._codes) == 220
 
-    def test_a_code_is_one_bit_for_each_dimension_above_its_mean(self) -> None:
-        vectors = np.array([[0, 0, 0, 0, 0, 0, 0, 0, 3], [2, 2, 0, 0, 0, 0, 0, 2, 1]], dtype=np.float32)
-        codes = SignCodes(vectors)  # means 1 1 0 0 0 0 0 1 2
-        assert codes.encode(vectors).tolist() == [[0b00000000, 0b10000000], [0b11000001, 0b00000000]]
+    def test_codes_estimate_inner_products_without_bias(self) -> None:
+        vectors, queries = clustered(500, 384), clustered(40, 384, seed=7)
+        mask = np.arange(500) % 5 > 0
+        estimates, rows = BinaryCodes(vectors).search(queries, 500, mask)
+        assert ((rows >= 0).sum(axis=1) == 400).all()
+        assert mask[rows[:, :400]].all()
+        errors = estimates[:, :400] - np.take_along_axis(queries @ vectors.T, rows[:, :400], axis=1)
+        # The paper's bound: a deviation of about |x - mean| |q - mean| / sqrt(D), here 1 / sqrt(384) = .05 at most.
+        assert abs(errors.mean()) < 0.002
+        assert errors.std() < 0.05
+
+    @pytest.mark.parametrize("dimension", [1, 5, 65])
+    def test_codes_of_any_dimension(self, dimension: int) -> None:
+        vectors = clustered(30, dimension)
+        estimates, rows = BinaryCodes(vectors).search(vectors[:2], 30)
+        assert [sorted(row) for row in rows.tolist()] == [list(range(30))] * 2
+        assert np.isfinite(estimates).all()
 
 
 class TestFiles:
@@ -249,6 +262,18 @@ class TestConfig:
                 "--store.collection 'x\"; DROP' must be 1 to 48 letters, digits and underscores, and not begin with a "
                 "digit",
             ),
+            (
+                {"backend": "pgvector", "url": "postgresql://me:s3/cr#t@host/db"},
+                "--store.url postgresql://host/db: write / ? # @ in user and password as %2F %3F %23 %40",
+            ),
+            (
+                {"backend": "pgvector", "url": "postgresql://me:s3@cret@host/db"},
+                "--store.url postgresql://host/db: write / ? # @ in user and password as %2F %3F %23 %40",
+            ),
+            (
+                {"backend": "qdrant", "url": "me:s3cret@host"},
+                "--store.url host must begin with http:// or https://",
+            ),
             ({"threads": 0}, "--store.threads 0 must be at least 1"),
             ({"retries": -1}, "--store.retries -1 must be at least 0"),
             ({"timeout": 0.0}, "--store.timeout 0.0 must be above 0 seconds"),
@@ -258,3 +283,15 @@ class TestConfig:
         with pytest.raises(ValueError) as raised:
             StoreConfig(**settings)  # pyright: ignore[reportArgumentType]
         assert str(raised.value) == message
+
+    @pytest.mark.parametrize(
+        ("url", "address"),
+        [
+            ("postgresql://me:s3cret@host:5/db?sslmode=require", "postgresql://me@host:5/db?sslmode=require"),
+            ("postgresql://host/db?user=me&password=x&sslpassword=y", "postgresql://host/db?user=me"),
+            ("postgresql://one:5432,two:5433/db", "postgresql://one:5432,two:5433/db"),
+            ("postgresql://me:50%25%40off@host/db", "postgresql://me@host/db"),
+        ],
+    )
+    def test_an_address_has_no_password(self, url: str, address: str) -> None:
+        assert StoreConfig(backend="pgvector", url=url).address == address

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from rag_qa.config.chunking import ChunkingConfig
+from rag_qa.document_processor.files import find_files
 from rag_qa.document_processor.index import Index
+from rag_qa.document_processor.ingest_report import IngestReport
+from rag_qa.document_processor.ingestion import ingest
 from rag_qa.protocols import FloatArray
 from rag_qa.types import Document, Page
 
@@ -78,3 +81,16 @@ def check_consistent(index: Index) -> None:
         assert cosine > 0.9999
         assert index.chunks([nearest])[0].text == chunk.text
         assert any(id == chunk.id for id, _ in index.sparse.search(chunk.text, len(chunks)))
+
+
+def written(folder: Path) -> Path:
+    """A folder of three documents."""
+    (folder / "sub").mkdir(parents=True)
+    for name, topic in (("owls.txt", "owl"), ("sub/bears.md", "bear"), ("foxes.txt", "fox")):
+        (folder / name).write_text(sentences(topic))
+    return folder
+
+
+def update(index: Index, docs: Path, dry_run: bool = False, groups: tuple[str, ...] = ("public",)) -> IngestReport:
+    """Bring the index up to date with a folder."""
+    return ingest(index, find_files(docs), None, groups, dry_run, folder=docs)

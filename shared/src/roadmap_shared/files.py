@@ -36,7 +36,12 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's list of names to the disk: without it a rename may be lost when the power fails."""
+    """Force a folder's list of names to the disk: without it a rename may be lost when the power fails.
+
+    Windows opens no folder as a file, and writes such lists itself: nothing is done there.
+    """
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,22 +5,26 @@ query rewriting and citations are the same everywhere.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from rag_qa.config import EncoderConfig, GenerationConfig, RetrievalConfig, StoreConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_files import existing_database
 from rag_qa.generation.answer_generator import build_generator
+from rag_qa.generation.prompted import PromptedGenerator
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.term_statistics import TermStatistics
+from rag_qa.generation.visible_statistics import VisibleStatistics, with_statistics
 from rag_qa.protocols import AnswerGenerator, Retriever, Turn, Where
 from rag_qa.retrieval.encoders import build_encoder
 from rag_qa.retrieval.hybrid import HybridRetriever, check_query
+from rag_qa.retrieval.multi_query import Ask
 from rag_qa.retrieval.query_rewriting import rewrite_question
 from rag_qa.run_layout import REFUSAL, index_to_read
-from rag_qa.types import Answer, Retrieved, User
+from rag_qa.types import Answer, Citation, Retrieved, User
+from roadmap_shared.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Assistant:
     index: Index
     retriever: Retriever
     generator: AnswerGenerator
+    rewrite: Literal["none", "rules", "model"] = "rules"
+    """What makes a follow-up question stand alone, `RetrievalConfig.rewrite`."""
+
+    statistics: VisibleStatistics | None = field(default=None, compare=False, repr=False)
+    """How rare terms are for each user; None leaves that to the generator."""
 
     @classmethod
     def open(
@@ -58,11 +67,15 @@ class Assistant:
         """An index that is open already.
 
         Raises:
-            UserError: a model is missing, or a calibration of refusal is damaged.
+            UserError: a model is missing, also one that is to rewrite questions, or a calibration of refusal is
+                damaged.
         """
+        if retrieval.rewrite == "model" and generation.kind == "extractive":
+            raise UserError("--retrieval.rewrite model needs a language model: --generation.kind hf or openai")
         calibrator = calibrator_of(index, generation)
-        generator = build_generator(generation, index.encoder, statistics_of(index), calibrator)
-        return cls(index, HybridRetriever.over(index, retrieval), generator)
+        generator = build_generator(generation, index.encoder, None, calibrator)
+        retriever = HybridRetriever.over(index, retrieval, ask=model_of(generator))
+        return cls(index, retriever, generator, retrieval.rewrite, VisibleStatistics(index))
 
     def search(
         self,
@@ -79,13 +92,58 @@ class Assistant:
             UserError: the question holds neither letter nor digit.
         """
         check_query(question)  # before the turns lend it words
-        return self.retriever.search(rewrite_question(question, history), k, user, where)
+        return self.retriever.search(self.standalone(question, history), k, user, where)
+
+    def standalone(self, question: str, history: Sequence[Turn] = ()) -> str:
+        """The question as it is searched for: with what it takes from the turns before it.
+
+        Raises:
+            UserError: the language model that is to rewrite it failed.
+        """
+        if self.rewrite == "none":
+            return question
+        ask = model_of(self.generator) if self.rewrite == "model" else None
+        return rewrite_question(question, history, ask)
 
     def ask(
         self, question: str, *, user: User | None = None, where: Where = (), history: Sequence[Turn] = ()
     ) -> Answer:
         """An answer with citations, or a refusal."""
-        return self.generator.answer(question, self.search(question, user=user, where=where, history=history), history)
+        found = self.search(question, user=user, where=where, history=history)
+        generator = self.generator_for(user or User())
+        return on_its_pages(generator.answer(question, found, history), self.index)
+
+    def generator_for(self, user: User) -> AnswerGenerator:
+        """The generator as it answers a user: the rarity of terms is that among the passages which the user may see."""
+        statistics = self.statistics
+        if statistics is None:
+            return self.generator
+        return with_statistics(self.generator, lambda: statistics.of(user))
+
+
+def on_its_pages(answer: Answer, index: Index) -> Answer:
+    """The answer with the page on which each quote begins; a passage may begin on one before."""
+    cited = {citation.source for one in answer.statements for citation in one.citations}
+    documents = {source: index.database.document(source) for source in cited}
+    pages = {source: document.pages for source, document in documents.items() if document is not None}
+
+    def moved(citation: Citation) -> Citation:
+        before = [page.number for page in pages.get(citation.source, ()) if page.start <= citation.start]
+        return replace(citation, page=before[-1]) if before else citation
+
+    return replace(
+        answer,
+        statements=tuple(
+            replace(one, citations=tuple(moved(citation) for citation in one.citations)) for one in answer.statements
+        ),
+    )
+
+
+def model_of(generator: AnswerGenerator | None) -> Ask | None:
+    """The language model behind a generator, from prompt to text; None where there is none."""
+    if not isinstance(generator, PromptedGenerator):
+        return None
+    return lambda prompt: "".join(generator.complete([{"role": "user", "content": prompt}]))
 
 
 def statistics_of(index: Index) -> TermStatistics:

@@ -78,6 +78,13 @@ COMMANDS = [
         default_config=None,
     ),
     Command(
+        name="cache",
+        summary="Show the size of the embedding cache, or clear it.",
+        config_class="rag_qa.config.commands:CacheConfig",
+        function="rag_qa.commands.cache:run",
+        default_config=None,
+    ),
+    Command(
         name="serve",
         summary="Open the API and the web page.",
         config_class="rag_qa.config:ServeConfig",

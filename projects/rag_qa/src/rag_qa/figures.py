@@ -39,7 +39,8 @@ def recall_figure(scores: Mapping[str, RetrievalScores], cutoffs: tuple[int, ...
 def risk_coverage_figure(curve: RiskCoverage, threshold: float) -> Figure:
     """Share of wrong answers by the share of questions that are answered, the surest ones first.
 
-    What to see: a curve that rises late refuses the right questions. The mark is the threshold in use.
+    What to see: a curve that stays low for long has the wrong answers among its least sure ones, and refusing those
+    helps; a flat one cannot tell them apart. The mark is the threshold in use.
     """
     figure = Figure(figsize=(6.4, 3.2))
     axis = figure.subplots()

@@ -108,5 +108,6 @@ class AnswerGenerator(Protocol):
         ...
 
     def stream(self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()) -> Iterator[str]:
-        """The answer's text in parts as they come; `answer` on the same input gives the citations."""
+        """The answer's text in parts as they come. A generator that returns its `Answer` spares the asker `answer` on
+        the same input, and a language model a second question."""
         ...

@@ -1,5 +1,6 @@
 """The report of a run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rag_qa.config import RagConfig
@@ -10,6 +11,7 @@ from rag_qa.evaluation.miss_tracing import MissReport
 from rag_qa.figures import recall_figure, risk_coverage_figure
 from rag_qa.generation.injection_range import RangeRow
 from rag_qa.generation.refusal import Calibrator
+from rag_qa.generation.risk_coverage import RiskCoverage
 from rag_qa.report_answers import answers_section, misses_section, samples_section
 from rag_qa.run_layout import INDEX
 from rag_qa.studies.answers import AnswerStudy
@@ -85,7 +87,7 @@ def rag_report(found: Findings) -> str:
 def headline(found: Findings) -> KeyFigures:
     """The figures at the top of the page."""
     scores, cutoffs = found.retrieval.best, found.config.evaluation.cutoffs
-    ndcg, recall = f"ndcg@{cutoffs[-1]}", f"recall@{min(cutoffs, key=lambda k: abs(k - found.config.retrieval.k))}"
+    ndcg, recall = f"ndcg@{cutoffs[-1]}", recall_as_read(found)
     figures = [
         KeyFigure(ndcg.replace("ndcg", "nDCG"), scores.interval(ndcg), f"of {found.retrieval.unit}"),
         KeyFigure(recall, scores.interval(recall), f"share of the {found.retrieval.unit} that are needed"),
@@ -100,13 +102,13 @@ def headline(found: Findings) -> KeyFigures:
 def retrieval_section(found: Findings) -> Section:
     """Every search on the same questions, overall and by kind."""
     study, config = found.retrieval, found.config.evaluation
-    metrics = [f"ndcg@{config.cutoffs[-1]}", *(f"recall@{k}" for k in config.cutoffs), "mrr"]
+    metrics = [f"ndcg@{config.cutoffs[-1]}", recall_as_read(found), "mrr"]
     rows = [[NAMES[name], *(scores.interval(metric) for metric in metrics)] for name, scores in study.scores.items()]
     figure = recall_figure(study.scores, config.cutoffs)
     found.run.log_figure("recall", figure)
     blocks: list[Block] = [
         Table(["search", *metrics], rows, caption="95 % intervals over the questions."),
-        Figure(figure, recall_figure.__doc__.split("What to see: ")[1].strip() if recall_figure.__doc__ else ""),
+        Figure(figure, what_to_see(recall_figure)),
     ]
     for name, comparison in study.comparisons.items():
         blocks.append(Text(f"{NAMES[study.last].capitalize()} against {NAMES[name]}. {comparison.line()}."))
@@ -119,13 +121,24 @@ def retrieval_section(found: Findings) -> Section:
     )
 
 
+def recall_as_read(found: Findings) -> str:
+    """Name of the recall at the number of passages that are read, or at the nearest one that is measured."""
+    cutoffs = found.config.evaluation.cutoffs
+    return f"recall@{min(cutoffs, key=lambda k: abs(k - found.config.retrieval.k))}"
+
+
+def what_to_see(figure: Callable[..., object]) -> str:
+    """The part of a figure's docstring that is for the reader of the report."""
+    text = " ".join((figure.__doc__ or "").partition("What to see: ")[2].split())
+    return text[:1].upper() + text[1:]
+
+
 def by_kind(found: Findings) -> Table:
     """Recall of each search by kind of question."""
     kinds = {question.id: question.kind for question in found.questions}
     rows = []
     ids = found.retrieval.best.question_ids
-    cutoffs = found.config.evaluation.cutoffs
-    recall = f"recall@{min(cutoffs, key=lambda k: abs(k - found.config.retrieval.k))}"
+    recall = recall_as_read(found)
     for kind in dict.fromkeys(kinds[id] for id in ids):
         own = [i for i, id in enumerate(ids) if kinds[id] == kind]
         values = [float(scores.values[recall][own].mean()) for scores in found.retrieval.scores.values()]
@@ -159,9 +172,18 @@ def refusal_section(found: Findings) -> Section:
                 [[name, *counts] for name, counts in outcomes.items() if sum(counts)],
                 caption=f"At a confidence of {study.threshold:g}.",
             ),
-            Figure(figure, "The risk of an answer by how many questions are answered, the surest first."),
+            Figure(figure, f"{what_to_see(risk_coverage_figure)} {surest_half(study.curve)}"),
         ],
         intro=f"A logistic regression over what was retrieved. {fitted_on(found.calibrator)}",
+    )
+
+
+def surest_half(curve: RiskCoverage) -> str:
+    """What caution buys, in a sentence."""
+    half = min(range(len(curve.coverage)), key=lambda i: abs(curve.coverage[i] - 0.5))
+    return (
+        f"Of the surest {curve.coverage[half]:.0%} of the answers {curve.risk[half]:.0%} are wrong, of all "
+        f"{curve.risk[-1]:.0%}."
     )
 
 
@@ -194,7 +216,8 @@ def attacks_section(found: Findings) -> Section:
             rows,
             caption="Attacks planted in PDF, DOCX and HTML, visible and hidden. `obedient` is a test double that "
             "follows every instruction it sees: the worst case. `heeds delimiters` follows those outside of marked "
-            "text alone.",
+            "text alone. Defences: `delimit` puts retrieved text between marks, `datamark` marks each blank in it, "
+            "`filter` takes out sentences that read like instructions, `layered` is `delimit` and `filter`.",
         ),
         Text(f"Harmless sentences that the detector takes for instructions: {len(found.alarms)}."),
     ]

@@ -1,10 +1,15 @@
 """The parts of the report about answers: scores, failures by stage, samples."""
 
-from rag_qa.evaluation.miss_tracing import Miss, MissReport
+from rag_qa.evaluation.miss_tracing import Miss, MissReport, Stage
 from rag_qa.studies.answers import SCORES, AnswerStudy
 from roadmap_shared.report import Block, Sample, Section, Table, Text
 
 N_MISSES, N_SAMPLES = 3, 6
+STAGES = (
+    "sparse, dense: that search did not have the passage among its candidates, and the other did not make up for it; "
+    "search: neither had it; fusion: it was found, and ranked behind the passages that are read; answering: it was "
+    "read."
+)
 
 
 def answers_section(study: AnswerStudy) -> Section:
@@ -22,9 +27,9 @@ def answers_section(study: AnswerStudy) -> Section:
 def misses_section(misses: MissReport) -> Section:
     """Failures by the stage that lost the answer, and some of them."""
     counts = [[str(stage), count] for stage, count in misses.counts().items() if count]
-    blocks: list[Block] = [Text(f"{misses.line()}.")]
+    blocks: list[Block] = [Text(f"{misses.line()}. {where_to_work(misses)}")]
     if counts:
-        blocks.append(Table(["lost in", "questions"], counts))
+        blocks.append(Table(["lost in", "questions"], counts, caption=STAGES))
         by_stage: dict[str, list[Miss]] = {}
         for miss in misses.misses:
             by_stage.setdefault(miss.stage, []).append(miss)
@@ -40,9 +45,19 @@ def misses_section(misses: MissReport) -> Section:
     return Section(
         "Why did I miss it?",
         blocks,
-        intro="Each answerable question that was answered wrongly or refused, traced to the first stage that lost the "
-        "passage with the answer. A better generator mends only the last of them.",
+        intro="Each question that was answered wrongly or, though it has an answer, refused, traced to the first stage "
+        "that lost the passage with the answer. A better generator mends only the last of them.",
     )
+
+
+def where_to_work(misses: MissReport) -> str:
+    """What a better search and a better generator could mend at most; empty where nothing failed."""
+    counts = misses.counts()
+    answering = counts[Stage.ANSWERING]
+    before = sum(counts.values()) - answering
+    if not before + answering:
+        return ""
+    return f"A better search could mend at most {before} of them, a better generator {answering}."
 
 
 def samples_section(study: AnswerStudy) -> Section:

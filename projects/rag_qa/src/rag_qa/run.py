@@ -21,58 +21,53 @@ from rag_qa.generation.injection_range import false_alarms, run_range
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.shipped import sentence_ranker
 from rag_qa.generation.term_statistics import TermStatistics
+from rag_qa.passage_cache import kept_vectors
 from rag_qa.report import Findings, rag_report
-from rag_qa.retrieval.embedding_cache import CachedEncoder
 from rag_qa.retrieval.encoders import build_encoder
-from rag_qa.run_layout import ANSWERS, EMBEDDINGS, INDEX, MISSES, PROJECT, REFUSAL
+from rag_qa.run_layout import ANSWERS, INDEX, MISSES, PROJECT, REFUSAL
 from rag_qa.studies.answers import AnswerStudy, open_generator, study_answers, trace
-from rag_qa.studies.corpus import load_corpus, load_set
+from rag_qa.studies.corpus import given_questions, load_corpus, made_questions
+from rag_qa.studies.judging import JudgedStudy, check_judge, judged_by
 from rag_qa.studies.owner import OwnersRetriever
 from rag_qa.studies.refusal import calibrated
 from rag_qa.studies.retrieval import RetrievalStudy, study_retrieval
+from rag_qa.studies.searching import search_all
 from roadmap_shared.files import atomic_write
 from roadmap_shared.runs import start_run
 
 
 def run(config: RagConfig) -> dict[str, Any]:
     """Index, search, calibrate, answer, trace, attack and report; returns the summary."""
+    check_judge(config.evaluation, config.generation)
     with start_run(config, project=PROJECT, command="run") as run:
         corpus = load_corpus(config.data, config.reading, print)
-        encoder = CachedEncoder(build_encoder(config.encoder), cache_file(config))
-        with Index.create(run.folder / INDEX, encoder, config.chunking, config.store) as index:
-            add_documents(index, corpus.documents)
+        given = given_questions(config.data, corpus)
+        encoder = build_encoder(config.encoder)
+        with Index.create(run.folder / INDEX, encoder, config.chunking, config.store, config.sparse) as index:
+            with kept_vectors(index, config.embedding_cache):
+                add_documents(index, corpus.documents)
             truncation = measure_truncation(index.all_chunks(), encoder.token_spans, encoder.max_tokens)
-            questions = load_set(config.data, corpus, index, run.seed)
+            questions = given or made_questions(index, run.seed)
             parts = {
                 name: from_questions(name, questions.part(name), corpus.documents).first(config.evaluation.limit)
                 for name in ("calibration", "test")
             }
             retriever = OwnersRetriever.over(index, config.retrieval)
-            retrieval = study_retrieval(index, retriever, parts["test"].questions, config.evaluation)
+            searched = search_all(retriever, parts["test"].questions, config.evaluation.depth)
+            retrieval = study_retrieval(index, searched, parts["test"].questions, config.evaluation)
             statistics = statistics_of(index)
             calibrator = calibrate(index, retriever, statistics, parts["calibration"].questions, corpus.origin)
             generator = open_generator(index, config.generation, statistics, calibrator)
             documents = {document.source: document for document in corpus.documents}
             k, threshold = config.retrieval.k, config.generation.refuse_below
-            answers = study_answers(retriever, generator, parts["test"].questions, documents, k=k, threshold=threshold)
-            misses = trace(answers, retrieval.stages, index, truncation, k)
+            answers = study_answers(searched, generator, parts["test"].questions, documents, k=k, threshold=threshold)
+            misses = trace(answers, searched, index, truncation)
             attacks, alarms = run_range(encoder, config.generation), false_alarms()
+            judged = judged_by(generator, answers, encoder.encode, config.evaluation)
             write_results(run.folder, answers, misses)
-            found = Findings(
-                config,
-                run,
-                corpus,
-                index,
-                truncation,
-                questions,
-                retrieval,
-                calibrator,
-                answers,
-                misses,
-                attacks,
-                alarms,
-            )
-            return run.finish(summary_figures(retrieval, answers, index), rag_report(found))
+            studies = (retrieval, calibrator, answers, misses, attacks, alarms)
+            found = Findings(config, run, corpus, index, truncation, questions, *studies)
+            return run.finish(summary_figures(retrieval, answers, index, judged), rag_report(found))
 
 
 def calibrate(
@@ -93,14 +88,9 @@ def calibrate(
     return calibrator
 
 
-def cache_file(config: RagConfig) -> Path:
-    """Vectors of earlier runs."""
-    folder = config.run.root / PROJECT
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / EMBEDDINGS
-
-
-def summary_figures(retrieval: RetrievalStudy, answers: AnswerStudy, index: Index) -> dict[str, Any]:
+def summary_figures(
+    retrieval: RetrievalStudy, answers: AnswerStudy, index: Index, judged: JudgedStudy | None = None
+) -> dict[str, Any]:
     """Headline figures with their intervals, and the single searches as baselines."""
     cutoff = max(int(name.removeprefix("ndcg@")) for name in retrieval.best.values if name.startswith("ndcg@"))
     headline = f"ndcg@{cutoff}"
@@ -108,6 +98,8 @@ def summary_figures(retrieval: RetrievalStudy, answers: AnswerStudy, index: Inde
     intervals = {name.replace("@", "_at_"): retrieval.best.interval(name) for name in metrics}
     intervals |= answers.scores
     intervals |= {f"refusal_auroc_{name}": interval for name, interval in answers.refusal.items()}
+    means, failures = judged.figures() if judged is not None else ({}, {})
+    intervals |= means
     figures: dict[str, Any] = {}
     for name, interval in intervals.items():
         figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -116,7 +108,7 @@ def summary_figures(retrieval: RetrievalStudy, answers: AnswerStudy, index: Inde
             figures[f"baseline_{headline.replace('@', '_at_')}_{search}"] = scores.mean(headline)
     for kind, (right, wrong, refused) in answers.outcomes().items():
         figures |= {f"{kind}_right": right, f"{kind}_wrong": wrong, f"{kind}_refused": refused}
-    return figures | {"documents": len(index.documents()), "chunks": len(index.store.ids())}
+    return figures | failures | {"documents": len(index.documents()), "chunks": len(index.store.ids())}
 
 
 def write_results(folder: Path, answers: AnswerStudy, misses: MissReport) -> None:

@@ -12,8 +12,6 @@ REFUSAL = "refusal.json"
 
 ANSWERS = "answers.jsonl"
 MISSES = "misses.jsonl"
-EMBEDDINGS = "embeddings.sqlite"
-"""Cache of vectors, kept beside the runs so that a second one starts sooner."""
 
 
 def index_to_read(folder: Path) -> Path:

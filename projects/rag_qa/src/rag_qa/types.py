@@ -87,13 +87,13 @@ class Retrieved:
 
     chunk: Chunk
     score: float
-    """Of the last stage that ranked it; comparable within one answer list."""
+    """The reranker's where it read the passage, else that of the fusion; comparable among those of the same stage."""
 
     ranks: Mapping[str, int] = field(default_factory=dict)
-    """Rank in each stage that found it, counted from 1: `dense`, `sparse`, `fused`, `reranked`."""
+    """Rank in each stage that found it, counted from 1: `dense`, `sparse`, `fused`, `reranked`, `mmr`."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Score in each stage that found it: cosine similarity, BM25, fused."""
+    """Score in each stage that found it: cosine similarity, BM25, fused, the reranker's, relevance from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ Precedence is dataclass default < YAML < `--section.field value`. Names are dott
 (`--trainer.learning_rate`; `--trainer.learning-rate` is read too). Booleans take an explicit value in both
 sources (`--trainer.compile True`), lists their items one after another (`--tracking.backends wandb mlflow`),
 None is `None` on the command line and `null` in YAML. The string under a field is its help text.
-`tyro.conf.Positional[str]` makes an argument without a flag. Fields may be nested dataclasses, str, int,
-float, bool, Path, Literal, optional ones, and tuples or lists of them; a dict or a choice between dataclasses
-is not a setting.
+`tyro.conf.Positional[str]` makes an argument without a flag, and `tyro.conf.arg(aliases=["--password"])` in its
+`Annotated` gives a setting a short flag besides the dotted one. Fields may be nested dataclasses, str, int, float,
+bool, Path, Literal, optional ones, and tuples or lists of them; a dict or a choice between dataclasses is not a
+setting.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def parse(
             config's own checks (`ValueError` in `__post_init__`) refuse the values.
     """
     settings = settings_of(config_class)
+    from_user = _full_names(from_user, settings)
     given = flags_in(from_user)
     _check_flags(given, settings)
     flags: list[str] = []
@@ -103,6 +104,14 @@ def flags_in(arguments: Sequence[str]) -> dict[str, list[str]]:
         else:
             texts.append(argument)
     return flags
+
+
+def _full_names(arguments: Sequence[str], settings: dict[str, Setting]) -> list[str]:
+    """Put the dotted flag in place of each alias, up to `--`: all that follows knows one name for a setting."""
+    flags = {alias: f"--{name}" for name, setting in settings.items() for alias in setting.aliases}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parts = (argument.partition("=") for argument in arguments[:end])
+    return [*(flags.get(flag, flag) + mark + value for flag, mark, value in parts), *arguments[end:]]
 
 
 def _check_flags(given: dict[str, list[str]], settings: dict[str, Setting]) -> None:

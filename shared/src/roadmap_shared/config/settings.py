@@ -35,6 +35,9 @@ class Setting:
     positional: bool
     """Whether it is given without a flag (`tyro.conf.Positional[...]`)."""
 
+    aliases: tuple[str, ...] = ()
+    """Further flags that mean it (`tyro.conf.arg(aliases=["--lr"])`), without a section."""
+
     @property
     def takes_list(self) -> bool:
         """Whether some value of it is a list or tuple."""
@@ -107,7 +110,8 @@ def _walk(config_class: type, prefix: str) -> Iterator[Setting]:
             continue
         if any(atom is dict or dataclasses.is_dataclass(atom) for atom in _atoms(annotation)):
             raise TypeError(f"{config_class.__name__}.{field.name}: {annotation} cannot be a setting")
-        yield Setting(name, annotation, Positional in metadata)
+        aliases = tuple(alias for one in metadata for alias in getattr(one, "aliases", None) or ())
+        yield Setting(name, annotation, Positional in metadata, aliases)
 
 
 def _strip(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

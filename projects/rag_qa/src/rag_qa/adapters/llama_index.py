@@ -2,6 +2,9 @@
 
 retriever = RagQARetriever(Assistant.open(Path("rag-index")), user=User(groups=("hr",)))
 engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
+
+A retriever costs nothing to make: make one for each user who asks, all over the same assistant. With
+`OpenedByNeed(Path("rag-index"))` as the assistant it can be pickled.
 """
 
 import asyncio
@@ -13,11 +16,11 @@ from roadmap_shared.errors import UserError
 
 try:
     from llama_index.core.retrievers import BaseRetriever
-    from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+    from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
 except ImportError as error:
     raise UserError('llama-index-core is not installed. Run: pip install "roadmap-rag-qa[llama-index]"') from error
 
-_NOT_TEXT = ["score", "ranks", "start", "end"]
+_NOT_TEXT = ["start", "end", "chunk_id"]
 """Metadata that a language model, or an encoder, has no use for."""
 
 
@@ -34,7 +37,7 @@ class RagQARetriever(BaseRetriever):
         **options: Any,
     ) -> None:
         """Args:
-        assistant: an `Assistant`, or whatever has its `search`.
+        assistant: an `Assistant`, an `OpenedByNeed`, or whatever has their `search`.
         user: who asks; what this user may not see is never searched.
         where: further conditions.
         k: passages of one search; None: as the assistant is configured.
@@ -53,22 +56,23 @@ class RagQARetriever(BaseRetriever):
 
 
 def to_node(item: Retrieved) -> NodeWithScore:
-    """A passage as LlamaIndex's node. Offsets are into the text of the source."""
+    """A passage as LlamaIndex's node. Offsets are into the text of the source, which is the node's `ref_doc_id`.
+
+    The node tells of the passage alone, not of its score for one question: `QueryFusionRetriever` knows a passage that
+    several questions found by the hash of its text and metadata.
+    """
     chunk = item.chunk
+    metadata = {"source": chunk.source, "page": chunk.page}
+    if chunk.headings:
+        metadata["headings"] = " > ".join(chunk.headings)  # one text: a model reads it as it stands here
+    metadata |= {"start": chunk.start, "end": chunk.end, "chunk_id": chunk.id}
     node = TextNode(
         id_=str(chunk.id),
         text=chunk.text,
         start_char_idx=chunk.start,
         end_char_idx=chunk.end,
-        metadata={
-            "source": chunk.source,
-            "page": chunk.page,
-            "start": chunk.start,
-            "end": chunk.end,
-            "score": float(item.score),
-            "headings": list(chunk.headings),
-            "ranks": dict(item.ranks),
-        },
+        metadata=metadata,
+        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=chunk.source)},
         excluded_llm_metadata_keys=_NOT_TEXT,
         excluded_embed_metadata_keys=_NOT_TEXT,
     )

@@ -13,8 +13,12 @@ the same texts in the same order, so the vectors are the same.
 
 import argparse
 import multiprocessing
+import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +69,7 @@ def embed_texts(
         batch: texts that a worker encodes at a time.
 
     Raises:
-        UserError: ray is not installed.
+        UserError: ray is not installed, its cluster does not answer, or a worker cannot load the encoder.
     """
     if workers < 1 or batch < 1:
         raise UserError(f"--workers {workers} and --batch {batch} must be at least 1")
@@ -89,8 +93,25 @@ def _embed_locally(
         return
     # A forked copy of a process that has used torch or tokenizers may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(make_encoder,)) as pool:
+    with (
+        _cores_divided(workers),
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(make_encoder,)) as pool,
+    ):
         yield from pool.map(_work, rows)
+
+
+@contextmanager
+def _cores_divided(workers: int) -> Iterator[None]:
+    """Give each process that is started within its share of the cores: unasked, each would compute on all of them."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))  # read as a library is loaded, so set before that
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 _worker: list[BatchEmbedder] = []
@@ -110,12 +131,29 @@ def _embed_by_ray(
     if find_spec("ray") is None:
         raise UserError('--engine ray: ray is not installed. Run: pip install "roadmap-rag-qa[ray]"')
     import ray.data  # pyright: ignore[reportMissingImports]
+    import ray.exceptions  # pyright: ignore[reportMissingImports]
 
+    if not ray.is_initialized():
+        cluster = os.environ.get("RAY_ADDRESS", "")
+        try:
+            if at := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", cluster):
+                # Ray itself would go on trying for many minutes.
+                socket.create_connection((at[1], int(at[2])), timeout=10).close()
+            ray.init()
+        except OSError as error:  # Ray's own is a ConnectionError
+            raise UserError(f"--engine ray: no cluster answers at RAY_ADDRESS={cluster}: is it running?") from error
+    pool = ray.data.ActorPoolStrategy(size=workers)
     # One row of the set is one batch, so that the set's own blocks cannot cut it otherwise.
-    vectors = ray.data.from_items(list(rows)).map(
-        BatchEmbedder, fn_constructor_args=(make_encoder,), concurrency=workers
-    )
-    yield from vectors.iter_rows()
+    vectors = ray.data.from_items(list(rows)).map(BatchEmbedder, fn_constructor_args=(make_encoder,), compute=pool)
+    try:
+        yield from vectors.iter_rows()
+    except ray.exceptions.RayError as error:
+        # Of what a worker raised, Ray brings back the traceback as text. What a user can mend is told in one line,
+        # such as a model folder that is missing on a machine of the cluster; a bug keeps its traceback.
+        told = re.findall(r"^roadmap_shared\.errors\.UserError: (.+)$", str(error), re.MULTILINE)
+        if told:
+            raise UserError(f"--engine ray: on a worker: {told[-1]}") from error
+        raise
 
 
 def warm_cache(

@@ -107,9 +107,10 @@ class Asking:
         found = assistant.search(question, user=user, where=where, history=history)
         work.stage("retrieval")
         work.tell("start", {"answer_id": work.id, "conversation_id": conversation})
-        answer = _streamed(assistant.generator.stream(question, found, history), work) if work.streams else None
+        generator = assistant.generator_for(user)
+        answer = _streamed(generator.stream(question, found, history), work) if work.streams else None
         if answer is None:
-            answer = assistant.generator.answer(question, found, history)
+            answer = generator.answer(question, found, history)
         work.stage("generation")
         self._check_visible(user, [*found, *answer.retrieved])
         return replace(answer, question=question, statements=self._on_their_pages(answer.statements))

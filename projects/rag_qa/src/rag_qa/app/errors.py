@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from roadmap_shared.errors import UserError, one_line
 
@@ -71,6 +72,8 @@ def from_exception(error: BaseException) -> ApiError:
     client's words."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, ClientDisconnect):  # a client that goes must not fill the log; nobody reads this answer
+        return ApiError(400, "the client left before its request was whole")
     if isinstance(error, UserError):
         logger.error("a request failed: %s", one_line(error))
         return ApiError(503, f"a part of the server cannot answer: {without_paths(error)}")
@@ -121,4 +124,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, unfit)
     app.add_exception_handler(ValidationError, unfit)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ClientDisconnect, refused)
     app.add_exception_handler(Exception, refused)

@@ -38,8 +38,9 @@ class Answering(Protocol):
     @property
     def retriever(self) -> Retriever: ...
 
-    @property
-    def generator(self) -> AnswerGenerator: ...
+    def generator_for(self, user: User) -> AnswerGenerator:
+        """What answers a user."""
+        ...
 
     def search(
         self, question: str, *, user: User | None = None, where: Where = (), history: Sequence[Turn] = ()

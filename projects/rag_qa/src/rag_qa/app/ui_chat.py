@@ -6,7 +6,7 @@ import streamlit as st
 
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import Exchange
-from rag_qa.app.ui_text import answer_html, note_html, numbered, passage_html, plain, question_html
+from rag_qa.app.ui_text import answer_html, has_pages, note_html, numbered, passage_html, plain, question_html
 from rag_qa.types import Citation
 from roadmap_shared.errors import UserError
 
@@ -121,13 +121,17 @@ def _open(desk: Desk, citation: Citation) -> None:
     except UserError as error:
         st.error(plain(str(error)))
         return
-    where = f"page {citation.page} · characters {citation.start:,} to {citation.end:,}"
+    pages = f"page {citation.page} · " if has_pages(citation.source) else ""
+    where = f"{pages}characters {citation.start:,} to {citation.end:,}"
     name = f'<div class="rq-where">{html.escape(citation.source)}</div>'
     st.html(name + note_html([where, *([page.remark] if page.remark else [])]))
     if page.image is None:
         st.html(passage_html(page.before, page.quote, page.behind))
         return
-    as_page, as_text = st.tabs(["Page", "Text"])
+    names = ["Close-up", "Page", "Text"] if page.closeup else ["Page", "Text"]
+    *closer, as_page, as_text = st.tabs(names)
+    if page.closeup and closer:
+        closer[0].image(page.closeup, width="stretch")
     as_page.image(page.image, width="stretch")
     as_text.html(passage_html(page.before, page.quote, page.behind))
 
@@ -135,7 +139,8 @@ def _open(desk: Desk, citation: Citation) -> None:
 def _label(number: int, citation: Citation) -> str:
     name = citation.source.rpartition("/")[2]
     shortened = name if len(name) <= _LONGEST_LABEL else f"…{name[-_LONGEST_LABEL:]}"
-    return f"**{number}** · {plain(shortened)}, p. {citation.page}"
+    page = f", p. {citation.page}" if has_pages(citation.source) else ""
+    return f"**{number}** · {plain(shortened)}{page}"
 
 
 def _go_to(page: str) -> None:

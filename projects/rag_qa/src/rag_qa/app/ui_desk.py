@@ -16,6 +16,7 @@ from rag_qa.app.index_backend import IndexBackend
 from rag_qa.app.keys import ANONYMOUS, Caller
 from rag_qa.app.library import Backend, Entry, Indexed, Library
 from rag_qa.app.ui_certificate import CertificateView, certificate_view
+from rag_qa.app.ui_closeup import closeup
 from rag_qa.app.ui_records import CitedPage, Exchange, UploadedBytes
 from rag_qa.app.uploads import StagedFile, UploadFolder, check_content, checked_name, sha256_of
 from rag_qa.config.serving import ServeConfig
@@ -95,7 +96,7 @@ class Desk:
             begun = time.perf_counter()
             found = assistant.search(question, user=self.user, where=where, history=history)
             seconds["retrieval"] = time.perf_counter() - begun
-            made = assistant.generator.answer(question, found, history)
+            made = assistant.generator_for(self.user).answer(question, found, history)
             seconds["generation"] = time.perf_counter() - begun - seconds["retrieval"]
             return replace(made, question=question)
 
@@ -197,26 +198,28 @@ class Desk:
         if document.text[citation.start : citation.end] != citation.quote:
             raise UserError(f"{citation.source} was changed since this answer: ask again")
         page = page_of(document, citation)
-        image, remark = self._image(document, citation, page)
+        image, near, remark = self._images(document, citation, page)
         return CitedPage(
             citation=citation,
             image=image,
+            closeup=near,
             before=document.text[page.start : citation.start],
             quote=citation.quote,
             behind=document.text[citation.end : max(page.end, citation.end)],
             remark=remark,
         )
 
-    def _image(self, document: Document, citation: Citation, page: Page) -> tuple[bytes | None, str]:
+    def _images(self, document: Document, citation: Citation, page: Page) -> tuple[bytes | None, bytes | None, str]:
         if not citation.source.lower().endswith(".pdf"):
-            return None, ""
+            return None, None, ""
         span = (citation.start, min(citation.end, page.end))
         try:
-            return self._library.page_image(self.user, document.source, page.number, *span), ""
+            image = self._library.page_image(self.user, document.source, page.number, *span)
+            return image, closeup(image, self._library.page_image(self.user, document.source, page.number, 0, 0)), ""
         except ApiError as error:
-            return None, error.message
+            return None, None, error.message
         except UserError as error:
-            return None, str(error)
+            return None, None, str(error)
 
     def _history(self, conversation: Sequence[Exchange]) -> list[Turn]:
         visible = [one for one in conversation if all(self._library.sees(self.user, name) for name in one.sources)]

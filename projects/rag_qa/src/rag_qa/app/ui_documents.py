@@ -6,7 +6,7 @@ from rag_qa.app.library import Entry, Indexed
 from rag_qa.app.ui_certificate import CertificateView
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import UploadedBytes
-from rag_qa.app.ui_text import note_html, plain
+from rag_qa.app.ui_text import has_pages, note_html, plain
 from rag_qa.document_processor.formats import SUFFIXES
 from rag_qa.types import PUBLIC
 from roadmap_shared.errors import UserError
@@ -96,7 +96,7 @@ def _list(desk: Desk, entries: list[Entry]) -> None:
     n_pages = max(1, -(-len(found) // _PER_PAGE))
     page = 1
     if n_pages > 1:
-        page = int(st.number_input(f"Page, of {n_pages}", 1, n_pages, 1))
+        page = int(st.number_input(f"Part of the list, 1 to {n_pages}", 1, n_pages, 1))
     for entry in found[(page - 1) * _PER_PAGE : page * _PER_PAGE]:
         _row(desk, entry)
     if not found:
@@ -108,7 +108,8 @@ def _row(desk: Desk, entry: Entry) -> None:
         left, right = st.columns([10, 1], vertical_alignment="center", wrap=False)
         left.markdown(f"**{plain(entry.source)}**")
         groups = [group for group in entry.groups if group in desk.user.visible_groups]
-        size = f"{_counted(entry.n_pages, 'page')} · {_counted(entry.n_chunks, 'passage')}"
+        pages = f"{_counted(entry.n_pages, 'page')} · " if has_pages(entry.source) else ""
+        size = f"{pages}{_counted(entry.n_chunks, 'passage')}"
         title = [entry.title] if entry.title and entry.title != entry.source.rpartition("/")[2] else []
         left.html(note_html([*title, f"{size} · {', '.join(groups)}", *entry.notes]))
         if desk.may_delete(entry.source):

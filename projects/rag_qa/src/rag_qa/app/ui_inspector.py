@@ -7,7 +7,7 @@ import streamlit as st
 
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import Exchange
-from rag_qa.app.ui_text import note_html, plain
+from rag_qa.app.ui_text import has_pages, note_html, plain
 from rag_qa.types import Retrieved
 from roadmap_shared.errors import UserError
 
@@ -68,7 +68,8 @@ def hits_html(found: Sequence[Retrieved], before: Mapping[int, int]) -> str:
 
 def _hit_html(rank: int, item: Retrieved, before: Mapping[int, int]) -> str:
     chunk = item.chunk
-    where = " › ".join([f"{chunk.source}, p. {chunk.page}", *chunk.headings])
+    page = f", p. {chunk.page}" if has_pages(chunk.source) else ""
+    where = " › ".join([f"{chunk.source}{page}", *chunk.headings])
     text = " ".join(chunk.text.split())
     shortened = f"{text[:_SNIPPET]}…" if len(text) > _SNIPPET else text
     return (

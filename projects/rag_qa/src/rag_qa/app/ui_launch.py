@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from rag_qa.config.serving import ServeConfig
 from roadmap_shared.config.yaml_files import to_yaml
 from roadmap_shared.errors import UserError
+from roadmap_shared.sockets import listen
 
 CONFIG_VARIABLE = "RAG_QA_CONFIG"
 """Environment variable that names a YAML file of `ServeConfig`, from which the page takes its settings."""
@@ -46,10 +49,12 @@ def launch(config: ServeConfig) -> Iterator[subprocess.Popen[bytes]]:
         raise UserError('--ui True: streamlit is not installed. Run: pip install "roadmap-rag-qa[ui]"')
     if config.keys is not None:
         raise UserError("--ui True: the Streamlit page knows no users, so it cannot be opened beside --keys")
-    with tempfile.TemporaryDirectory(prefix="rag-qa-") as folder:  # readable by its owner alone
+    check_port(config)
+    with _ended_in_order(), tempfile.TemporaryDirectory(prefix="rag-qa-") as folder:  # readable by its owner alone
         settings = Path(folder) / "serve.yaml"
         settings.write_text(to_yaml(config), encoding="utf-8")
-        page = subprocess.Popen(command(config), env=environment(settings, os.environ))
+        # What it has to say of its address has been said; its errors go on to stderr.
+        page = subprocess.Popen(command(config), env=environment(settings, os.environ), stdout=subprocess.DEVNULL)
         try:
             yield page
         finally:
@@ -59,6 +64,31 @@ def launch(config: ServeConfig) -> Iterator[subprocess.Popen[bytes]]:
             except subprocess.TimeoutExpired:
                 page.kill()
                 page.wait()
+
+
+def check_port(config: ServeConfig) -> None:
+    """Raises UserError: the page could not listen, which it would tell its own process alone."""
+    try:
+        listen(config.host, config.ui_port).close()
+    except UserError as error:
+        problem = str(error).replace("--port", "--ui_port", 1).removesuffix(", or 0 for any that is free")
+        raise UserError(problem) from None
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """While it lasts, SIGTERM ends the process by an exception, so that the page's process ends with it.
+
+    uvicorn takes the signal, shuts down, and sends it once more; by default that ends the process on the spot.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command(config: ServeConfig) -> list[str]:

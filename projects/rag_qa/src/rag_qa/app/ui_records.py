@@ -35,6 +35,9 @@ class CitedPage:
     before: str
     quote: str
     behind: str
+    closeup: bytes | None = None
+    """The lines of the image around the quote; None without an image, or where the quote has no place on it."""
+
     remark: str = ""
     """Why there is no image of a PDF."""
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from rag_qa.types import Answer, Citation
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&^=])")
+_HARD_BREAK = re.compile(r"(?<=([^\n|]))\n(?!\s|[-*+•>] |\||#|\d+[.)])")
+_HAN = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
 CONTEXT = 600
 """Characters of a text without pages that are shown on each side of a quote."""
 
@@ -48,6 +50,11 @@ def plain(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
+def has_pages(source: str) -> bool:
+    """Whether a document's pages are something that a reader can turn to."""
+    return source.lower().endswith(".pdf")
+
+
 def numbered(answer: Answer) -> list[Citation]:
     """The answer's different citations, numbered by their place in the list, in the order in which they come up."""
     found: dict[tuple[str, int, int], Citation] = {}
@@ -83,8 +90,17 @@ def passage_html(before: str, quote: str, behind: str, context: int = CONTEXT) -
     """The quote marked within its surroundings, `context` characters of them on each side."""
     start = f"…{before[-context:]}" if len(before) > context else before
     end = f"{behind[:context]}…" if len(behind) > context else behind
-    marked = f"<mark>{html.escape(quote)}</mark>" if quote else ""
-    return f'<div class="rq-passage">{html.escape(start)}{marked}{html.escape(end)}</div>'
+    before, quote, behind = (html.escape(joined(part)) for part in (start, quote, end))
+    marked = f"<mark>{quote}</mark>" if quote else ""
+    return f'<div class="rq-passage">{before}{marked}{behind}</div>'
+
+
+def joined(text: str) -> str:
+    """The text with its paragraphs on one line each: their own breaks are the width of somebody's editor.
+
+    Breaks before list items, table rows and headings stay, and so do empty lines.
+    """
+    return _HARD_BREAK.sub(lambda found: "" if _HAN.fullmatch(found[1]) else " ", text)
 
 
 def note_html(lines: Sequence[str]) -> str:

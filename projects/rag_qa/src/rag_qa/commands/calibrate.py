@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rag_qa.assistant import statistics_of
-from rag_qa.commands.measured_tables import aligned, shown
+from rag_qa.commands.measured_tables import shown, table
 from rag_qa.config import CalibrateConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_files import existing_database
@@ -63,7 +63,7 @@ def quality_lines(examples: list[CalibrationExample], risks: tuple[float, ...]) 
         ["calibrated on these documents", shown(refusal_auroc_interval(probabilities, held))],
         ["as it comes with the package", shown(refusal_auroc_interval(before, held))],
     ]
-    return [*aligned(rows), *threshold_lines(probabilities, held, risks)]
+    return [*table(rows), *threshold_lines(probabilities, held, risks)]
 
 
 def threshold_lines(probabilities: Sequence[float], held: Sequence[bool], risks: tuple[float, ...]) -> list[str]:
@@ -77,4 +77,4 @@ def threshold_lines(probabilities: Sequence[float], held: Sequence[bool], risks:
             continue
         answered = [p >= threshold for p, has in zip(probabilities, held, strict=True) if has]
         rows.append([f"at most {risk:.0%}", f"{threshold:.2f}", f"{sum(answered) / len(answered):.0%}"])
-    return aligned(rows)
+    return table(rows)

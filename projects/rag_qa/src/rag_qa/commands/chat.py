@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rag_qa.assistant import Assistant
-from rag_qa.commands.printing import print_answer
+from rag_qa.commands.printing import dim, print_answer
 from rag_qa.config import ChatConfig
 from rag_qa.generation.memory import bounded
 from rag_qa.protocols import Turn
@@ -47,10 +47,15 @@ def run(config: ChatConfig) -> None:
 
 def questions() -> Iterator[str]:
     """Lines of standard input without the empty ones, with a prompt on a terminal."""
+    asked_by_hand = sys.stdin.isatty()
+    if asked_by_hand:
+        print(dim("A question may refer to the ones before it. Ctrl-D ends the conversation."))
     while True:
         try:
-            line = input("\n? " if sys.stdin.isatty() else "")
+            line = input("\n? " if asked_by_hand else "")
         except EOFError:
+            if asked_by_hand:
+                print()
             return
         if line.strip():
             yield line.strip()

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from rag_qa.commands.terminal import columns, wrapped
 from rag_qa.config import DeleteConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.ingestion import delete
@@ -22,9 +23,8 @@ def run(config: DeleteConfig) -> None:
     path = config.certificate or certificate_path(config.index, certificate.time)
     path.parent.mkdir(parents=True, exist_ok=True)
     certificate.save(path)
-    for line in certificate.lines():
-        print(line)
-    print(f"certificate: {path}")
+    for line in [*certificate.lines(), f"certificate: {path}"]:
+        print(wrapped(line.strip(), "  ", line[: len(line) - len(line.lstrip())], columns()))
     if not certificate.clean:
         raise UserError("traces of the deleted documents are left: see the certificate")
 

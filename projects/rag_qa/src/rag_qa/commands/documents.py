@@ -1,9 +1,12 @@
 """`rag-qa documents`: what is in the index."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from rag_qa.commands.printing import harmless, print_json
+from rag_qa.commands.printing import bold, dim, harmless, has_pages, print_json
+from rag_qa.commands.terminal import aligned, columns, counted, wrapped
 from rag_qa.config import DocumentsConfig
+from rag_qa.document_processor.database import DocumentInfo
 from rag_qa.document_processor.index import Index
 from rag_qa.run_layout import index_to_read
 
@@ -16,14 +19,24 @@ def run(config: DocumentsConfig) -> None:
     """
     with Index.open(index_to_read(config.index)) as index:
         documents = index.documents()
-        for info in documents:
-            if config.json:
+        if config.json:
+            for info in documents:
                 print_json(asdict(info) | {"file": None if info.file is None else str(info.file)})
-                continue
-            pages = f"{info.pages} {'page' if info.pages == 1 else 'pages'}"
-            groups = harmless(", ".join(info.groups))
-            print(f"{harmless(info.source)}: {pages}, {info.chunks} chunks, groups {groups}")
-            for note in info.notes:
-                print(f"  note: {harmless(note)}")
-        if not config.json:
-            print(f"{len(documents)} documents, encoder {index.encoder_name}")
+            return
+        print("\n".join(listed(documents)))
+        print(f"{counted(len(documents), 'document')}, encoder {index.encoder_name}")
+
+
+def listed(documents: Sequence[DocumentInfo]) -> list[str]:
+    """A table of the documents, with the notes of each below it. The name comes last: it may be long."""
+    if not documents:
+        return []
+    rows = [["pages", "chunks", "groups", "document"]]
+    for info in documents:
+        pages = f"{info.pages:,}" if has_pages(info.source) else "-"
+        rows.append([pages, f"{info.chunks:,}", harmless(", ".join(info.groups)), harmless(info.source)])
+    head, *lines = aligned(rows, numbers=(0, 1))
+    shown = [bold(head)]
+    for line, info in zip(lines, documents, strict=True):
+        shown += [line, *(dim(wrapped(f"note: {harmless(note)}", "    ", "  ", columns())) for note in info.notes)]
+    return shown

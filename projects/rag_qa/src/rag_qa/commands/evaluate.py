@@ -106,7 +106,7 @@ def open_index(config: EvaluateConfig, data: EvaluationSet | None) -> Index:
     """An index in memory of the data set, or without one the user's. Raises UserError: another encoder made it."""
     encoder = build_encoder(config.encoder)
     if data is not None:
-        return index_of(data, encoder, config.chunking)
+        return index_of(data, encoder, config.chunking, config.embedding_cache)
     assert config.index is not None
     return Index.open(config.index, encoder, config.store)
 

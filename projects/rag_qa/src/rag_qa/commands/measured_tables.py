@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from rag_qa.commands.printing import harmless
+from rag_qa.commands.terminal import aligned, columns, fitted, remarked, wrapped
 from rag_qa.config import EvaluateConfig
 from rag_qa.evaluation.comparison import Comparison
+from rag_qa.evaluation.miss_tracing import MissReport
 from rag_qa.studies.answers import SCORES, AnswerStudy
 from rag_qa.studies.measuring import Measured
 from rag_qa.studies.retrieval import NAMES, RetrievalStudy
@@ -15,6 +17,8 @@ REFUSALS = {
     "removed": "the same questions, their passages taken out",
 }
 _SHOWN = 70
+_MISSES = 5
+"""Failed questions that are shown."""
 
 
 def measured_lines(measured: Measured, config: EvaluateConfig) -> Iterator[str]:
@@ -26,7 +30,16 @@ def measured_lines(measured: Measured, config: EvaluateConfig) -> Iterator[str]:
         return
     yield from answer_lines(measured.answers)
     if measured.misses is not None:
-        yield f"lost: {measured.misses.line()}"
+        yield from miss_lines(measured.misses)
+
+
+def miss_lines(report: MissReport) -> Iterator[str]:
+    """Where questions were lost, and some of them."""
+    yield f"\nlost: {report.line()}"
+    for miss in report.misses[:_MISSES]:
+        yield wrapped(f"{harmless(miss.question)} ({miss.detail})", "    ", f"  {miss.stage}: ", columns())
+    if len(report.misses) > _MISSES:
+        yield f"  and {len(report.misses) - _MISSES} more: --output writes all of them"
 
 
 def retrieval_lines(study: RetrievalStudy, config: EvaluateConfig) -> list[str]:
@@ -41,7 +54,7 @@ def retrieval_lines(study: RetrievalStudy, config: EvaluateConfig) -> list[str]:
             for metric in metrics
         )
         rows.append([NAMES[name], *map(shown, intervals)])
-    return aligned(rows)
+    return ["", *fitted(rows, columns())]
 
 
 def answer_lines(study: AnswerStudy) -> list[str]:
@@ -53,7 +66,7 @@ def answer_lines(study: AnswerStudy) -> list[str]:
     refusals += [[REFUSALS[name], shown(interval)] for name, interval in study.refusal.items()]
     counts = [[f"at a confidence of {study.threshold:g}", "right", "wrong", "refused"]]
     counts += [[name, *map(str, row)] for name, row in study.outcomes().items() if sum(row)]
-    return [*aligned(rows), *(aligned(refusals) if study.refusal else []), *aligned(counts)]
+    return ["", *remarked(rows, columns()), *(table(refusals) if study.refusal else []), *table(counts)]
 
 
 def comparison_lines(comparison: Comparison, texts: Mapping[str, str]) -> Iterator[str]:
@@ -71,10 +84,6 @@ def shown(interval: Interval) -> str:
     return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of equal length with their columns below each other, and an empty line before them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "",
-        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
-    ]
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows with their columns below each other, and an empty line before them."""
+    return ["", *aligned(rows)]

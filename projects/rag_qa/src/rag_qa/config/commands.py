@@ -7,11 +7,13 @@ from tyro.conf import Positional
 
 from rag_qa.config.chunking import ChunkingConfig
 from rag_qa.config.corpus import CorpusConfig
+from rag_qa.config.embedding_cache import EmbeddingCacheConfig
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.config.evaluation import EvaluationConfig
 from rag_qa.config.generation import GenerationConfig
 from rag_qa.config.reading import ReadOptions
 from rag_qa.config.retrieval import RetrievalConfig
+from rag_qa.config.sparse import SparseConfig
 from rag_qa.config.store import StoreConfig
 from rag_qa.run_layout import DEFAULT_INDEX
 from roadmap_shared.config import RunConfig, TrackingConfig
@@ -29,7 +31,9 @@ class RagConfig:
     reading: ReadOptions = field(default_factory=ReadOptions)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    sparse: SparseConfig = field(default_factory=SparseConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -56,6 +60,7 @@ class IngestConfig:
     """Counts for a new index; one that is there keeps its own."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
 
     def __post_init__(self) -> None:
@@ -155,6 +160,16 @@ class DeleteConfig:
 
 
 @dataclass(kw_only=True, frozen=True)
+class CacheConfig:
+    """`cache`: the vectors that are kept for the next time."""
+
+    clear: bool = False
+    """Remove the file. The next ingestion of the same files embeds them again."""
+
+    embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)
+
+
+@dataclass(kw_only=True, frozen=True)
 class EvaluateConfig:
     """`evaluate`: retrieval and answers on questions with known answers, one configuration or two."""
 
@@ -179,6 +194,9 @@ class EvaluateConfig:
     """Counts for a data set; --index has been cut already."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)
+    """Counts for a data set."""
+
     store: StoreConfig = field(default_factory=StoreConfig)
     """Counts for --index."""
 

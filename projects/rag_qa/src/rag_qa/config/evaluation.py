@@ -11,10 +11,15 @@ class EvaluationConfig:
     """Ranks k at which recall, precision, success and nDCG are cut off, ascending."""
 
     depth: int = 100
-    """Ranks of each list that are looked at: mean average precision and reciprocal rank see no further."""
+    """Ranks of each list that are looked at: mean average precision and reciprocal rank see no further. A search hands
+    on --retrieval.candidates passages and no more."""
 
     gold_share: float = 1.0
     """Share of a gold passage's characters that a chunk must hold to count as relevant, above 0 and up to 1."""
+
+    judge: bool = False
+    """Have the language model of --generation judge its own answers as well: faithfulness and relevance after RAGAS.
+    Where it fails to judge, that is counted and kept out of the means."""
 
     split: str = "test"
     """Judgements of a BEIR folder: its file qrels/SPLIT.tsv."""

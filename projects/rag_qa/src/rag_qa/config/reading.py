@@ -1,7 +1,9 @@
 """How files become documents."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 MEBIBYTE = 1 << 20
 
@@ -10,8 +12,9 @@ MEBIBYTE = 1 << 20
 class ReadOptions:
     """Limits and choices of the readers of PDF, DOCX, HTML, Markdown, text and CSV."""
 
-    password: str = ""
-    """Opens encrypted PDFs. It is used for every file that asks for one, and never stored."""
+    password: Annotated[str, arg(aliases=["--password"])] = ""
+    """Opens encrypted PDFs; tried on each that asks for one. The index does not keep it; the config.yaml of a `run`
+    does, with all its settings."""
 
     ocr: Literal["auto", "off"] = "auto"
     """Pages of a PDF that are images without text. auto: read by RapidOCR where it is installed (the extra 'ocr'), else

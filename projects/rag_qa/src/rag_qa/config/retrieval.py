@@ -47,10 +47,12 @@ class RetrievalConfig:
     """Passages that the reranker reads."""
 
     multi_query: int = 0
-    """Wordings of the question that are searched besides it, fused by reciprocal ranks."""
+    """Wordings of the question that are searched besides it, fused by reciprocal ranks: written by the language model
+    of --generation where there is one, else made by rules, of which there are three at most."""
 
-    rewrite: bool = True
-    """Whether a follow-up question of a conversation is completed from the questions before it."""
+    rewrite: Literal["none", "rules", "model"] = "rules"
+    """What completes a follow-up question of a conversation from the questions before it. rules: puts their topic words
+    before it; model: the language model of --generation words it anew, which costs a request; none: nothing does."""
 
     def __post_init__(self) -> None:
         for name in ("k", "candidates", "rrf_k", "rerank_candidates"):

@@ -19,7 +19,7 @@ class SparseConfig:
     """How much long passages are held back: 0 not at all, 1 in proportion to their length."""
 
     delta: float = 0.5
-    """Of bm25l and bm25+: what a word's first occurrence is worth at least (Lv and Zhai 2011)."""
+    """Of bm25l and bm25+: what a word's occurrence is worth at least, however long the passage (Lv and Zhai 2011)."""
 
     stemming: bool = True
     """Whether English words are cut to their stems by Snowball: "retrieved" finds "retrieval"."""

@@ -54,7 +54,7 @@ class Question:
     """All of them are needed for the answer; none if it cannot be answered."""
 
     kind: str
-    """One of `KINDS`."""
+    """One of `KINDS`, where a file says it."""
 
     part: str
     """`calibration`, for whatever is fitted or chosen, or `test`, for what is reported."""
@@ -108,9 +108,9 @@ class QuestionSet:
         return QuestionSet(questions=tuple(question for question in self.questions if question.part == name))
 
     def counts(self) -> dict[str, int]:
-        """Number of questions of each kind, in the order of `KINDS`, without kinds that do not occur."""
+        """Number of questions of each kind that occurs, in the order of `KINDS`, and others after them."""
         counter = Counter(question.kind for question in self.questions)
-        return {kind: counter[kind] for kind in KINDS if counter[kind]}
+        return {kind: counter[kind] for kind in dict.fromkeys((*KINDS, *counter)) if counter[kind]}
 
 
 def load_questions(documents: Sequence[Document]) -> QuestionSet:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rag_qa.document_processor.byte_scan import ANCHOR, Patterns
+from rag_qa.document_processor.embedding_traces import forget
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_files import database_path
 from rag_qa.protocols import FloatArray
@@ -126,7 +127,9 @@ def certify(
     read = getattr(index.store, "vectors", None)
     vectors = read(ids) if read is not None else np.empty((0, index.dimension), dtype=np.float32)
     remove()
-    other_files = [*other_files, *_purge_cache(index, [chunk.text for chunk in chunks])]
+    erase = getattr(index.store, "erase", None)
+    erased = [] if erase is None else [str(erase())]
+    other_files = [*other_files, *forget(index, [chunk.text for chunk in chunks])]
     texts = _only_in([document.text for document in documents], index)
     kept = set(index.database.chunk_texts()[1])
     gone = [row for row, chunk in enumerate(chunks) if row < len(vectors) and chunk.text not in kept]
@@ -143,18 +146,8 @@ def certify(
         vector_patterns=len(looked_for[1]),
         files=tuple(files),
         ids_left=int(np.isin(ids, index.store.ids()).sum()),
-        remarks=tuple(_remarks(index)),
+        remarks=(*_remarks(index), *erased),
     )
-
-
-def _purge_cache(index: Index, texts: Sequence[str]) -> list[Path]:
-    """Have a caching encoder forget the texts (`CachedEncoder.purge`); returns its files, to be searched."""
-    encoder = index.encoder_or_none
-    purge, path = getattr(encoder, "purge", None), getattr(encoder, "path", None)
-    if purge is None:
-        return []
-    purge(texts)
-    return [path] if isinstance(path, Path) and path.exists() else []
 
 
 def _windows(text: str) -> Iterator[str]:

@@ -48,12 +48,13 @@ def decode(data: bytes, encoding: str = "") -> Decoded:
             return Decoded(_lines(data.decode(encoding)), encoding.lower())
         except (UnicodeDecodeError, LookupError):
             notes = (f"is not in the stated encoding {encoding}; found out by its bytes",)
+    # Before UTF-8, as which UTF-16's ASCII would pass: letters with zero bytes between them.
+    if b"\0" in data[:_SAMPLE] and (wide := _unmarked_utf16(data)):
+        return _decoded(data, wide, notes)
     try:
         return Decoded(_lines(data.decode("utf-8")), "utf-8", notes)
     except UnicodeDecodeError:
         pass
-    if wide := _unmarked_utf16(data):
-        return _decoded(data, wide, notes)
     return _mixed(data, notes) or _decoded(data, _guess(data), notes)
 
 

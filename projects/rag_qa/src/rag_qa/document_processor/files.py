@@ -1,6 +1,7 @@
 """Which files of a folder are read, and their bytes within bounds."""
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ class FoundFile:
 
     path: Path
     source: str
-    """Path within the folder, with forward slashes; bytes that are no UTF-8 appear as \\xNN."""
+    """Path within the folder, with forward slashes, on one line: bytes that are no UTF-8, and characters that steer a
+    terminal or the direction of text, appear as \\xNN and the like."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Survey:
     skipped: tuple[SkippedFile, ...]
 
 
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NOWHERE = "a link that leads nowhere, or back to itself"
 
 
@@ -137,5 +140,7 @@ def _source(path: Path, root: Path) -> str:
 
 
 def _printable(name: str) -> str:
-    # A name that is no UTF-8 comes with lone surrogates, which neither JSON nor SQLite can store.
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    # A name that is no UTF-8 comes with lone surrogates, which neither JSON nor SQLite can store. With a line break, a
+    # name would write lines of its own into every report.
+    whole = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _STEERING.sub(lambda sign: sign[0].encode("unicode_escape").decode(), whole)

@@ -35,15 +35,24 @@ _BLOCKS = frozenset(
     "h1 h2 h3 h4 h5 h6 header hr html li main nav ol p pre section summary table ul caption center option".split()
 )
 _HIDING_STYLE = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0*(?:\.0+)?\s*(?:;|!|$)"
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0*(?:\.0\d*)?\s*(?:;|!|$)"
+    r"|transform\s*:\s*scale[xy]?\(\s*0*(?:\.0\d*)?\s*[,)]"
     r"|font-size\s*:\s*(?:0*(?:\.0+)?\s*(?:px|pt|em|rem|%)?\s*(?:;|!|$)|(?:0*\.\d+|0+|1)(?:\.\d+)?(?:px|pt))"
     r"|(?:left|top|text-indent)\s*:\s*-\d{4,}px|clip\s*:\s*rect\(\s*0|clip-path\s*:\s*inset\(\s*(?:50|100)%",
     re.I,
 )
-_WHITE = re.compile(
-    r"(?<![\w-])color\s*:\s*(?:#fff(?:fff)?\b|white\b|transparent\b|rgba?\(\s*255\s*,\s*255\s*,\s*255)", re.I
+_SQUEEZED = re.compile(
+    r"(?<![\w-])(?:max-)?(?:height|width)\s*:\s*[01]?(?:\.\d+)?(?:px|pt|em|rem|%)?\s*(?:;|!|$)", re.I
 )
-_BACKGROUND = re.compile(r"background", re.I)
+_CLIPPED = re.compile(r"overflow(?:-[xy])?\s*:\s*(?:hidden|clip)", re.I)
+"""What overflows a box without height or width, it hides."""
+
+_ANY_WHITE = r"(?:#f{3,4}\b|#f{6}(?:ff)?\b|white\b|rgba?\(\s*255[\s,]+255[\s,]+255|hsla?\([^)]*?\b100%\s*[,/)])"
+_WHITE = re.compile(rf"(?<![\w-])color\s*:\s*(?:{_ANY_WHITE}|transparent\b)", re.I)
+_BACKGROUND = re.compile(rf"background(?:-color)?\s*:\s*(?!\s|{_ANY_WHITE}|transparent\b|none\b)", re.I)
+"""A background that is not white."""
+
+_DEEPEST_INDENT = 8
 
 
 def read_html(data: bytes, source: str, options: ReadOptions) -> Document:
@@ -57,7 +66,7 @@ def read_html(data: bytes, source: str, options: ReadOptions) -> Document:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # XHTML is read well enough as HTML
         soup = BeautifulSoup(decoded.text, "lxml")
-    walk = _Walk(options.hidden_text == "drop", _hiding_names(soup))
+    walk = _Walk(options.hidden_text == "drop", _hiding_names(soup), _outer_tables(soup))
     walk.read(soup.body or soup)
     text, notes = walk.builder.text, list(decoded.notes)
     if walk.n_hidden:
@@ -87,16 +96,18 @@ def read_html(data: bytes, source: str, options: ReadOptions) -> Document:
 class _Walk:
     """Goes through a page in order and gathers blocks. Not recursive: a page may be nested deeper than Python calls."""
 
-    def __init__(self, drop: bool, hiding_names: frozenset[str]) -> None:
+    def __init__(self, drop: bool, hiding_names: frozenset[str], outer_tables: frozenset[int], n_dark: int = 0) -> None:
         self.builder = TextBuilder()
         self.n_hidden = 0
         self.reasons: set[str] = set()
         self._drop = drop
-        self._hiding_names = hiding_names
+        self._hiding_names, self._outer_tables = hiding_names, outer_tables
         self._inline: list[str] = []
         self._prefix = ""
         self._level = 0
-        self._preformatted = 0
+        # How many of the elements that are open are such: asking all parents of each element takes the square of time.
+        self._preformatted = self._lists = 0
+        self._dark = n_dark
 
     def read(self, root: Tag) -> None:
         """Gather all blocks below `root`."""
@@ -130,12 +141,12 @@ class _Walk:
         if self._drop and (reason := self._hiding(tag)):
             self._count(tag.get_text(), reason)
             return False
-        if tag.name == "table" and tag.find("table") is None:
+        if tag.name == "table" and id(tag) not in self._outer_tables:
             self._flush()
             caption = tag.caption.extract().get_text() if tag.caption else ""
             self.builder.add(" ".join(caption.split()))
             self.builder.add(
-                markdown_table([list(self._cells(row)) for row in tag.find_all("tr")]), tight=bool(caption)
+                markdown_table([list(self._cells(row, tag)) for row in tag.find_all("tr")]), tight=bool(caption)
             )
             return False
         if tag.name == "br":
@@ -146,9 +157,11 @@ class _Walk:
             self._inline.append(" ")
         if tag.name in _BLOCKS or tag.name == "tr":
             self._flush()
+        self._dark += _has_background(tag)
         if tag.name == "li":
-            depth = sum(parent.name in ("ul", "ol") for parent in tag.parents)
-            self._prefix = "  " * (depth - 1) + "- "
+            self._prefix = "  " * min(max(0, self._lists - 1), _DEEPEST_INDENT) + "- "
+        elif tag.name in ("ul", "ol"):
+            self._lists += 1
         elif tag.name in ("h1", "h2", "h3", "h4", "h5", "h6"):
             self._level = int(tag.name[1])
         elif tag.name == "pre":
@@ -158,9 +171,12 @@ class _Walk:
     def _leave(self, tag: Tag) -> None:
         if tag.name in _BLOCKS or tag.name == "tr":
             self._flush()
+        self._dark -= _has_background(tag)
         if tag.name == "pre":
             self._preformatted -= 1
-        if tag.name == "li":
+        elif tag.name in ("ul", "ol"):
+            self._lists -= 1
+        elif tag.name == "li":
             self._prefix = ""
 
     def _flush(self) -> None:
@@ -180,10 +196,11 @@ class _Walk:
             self.builder.add(self._prefix + text, tight=bool(self._prefix))
             self._prefix = " " * len(self._prefix) if self._prefix.strip() else self._prefix
 
-    def _cells(self, row: Tag) -> Iterator[str]:
+    def _cells(self, row: Tag, table: Tag) -> Iterator[str]:
+        n_dark = self._dark + sum(_has_background(each) for each in (table, row.parent, row) if each is not None)
         for cell in row.find_all(("td", "th"), recursive=False):
-            part = _Walk(self._drop, self._hiding_names)
-            hidden = self._hiding(cell) or self._hiding(row) if self._drop else ""
+            part = _Walk(self._drop, self._hiding_names, self._outer_tables, n_dark + _has_background(cell))
+            hidden = part._hiding(cell) or part._hiding(row) if self._drop else ""
             if hidden:
                 self._count(cell.get_text(), hidden)
             else:
@@ -202,21 +219,42 @@ class _Walk:
         if tag.name in ("font", "span") and str(tag.get("color", "")).lower() in ("#ffffff", "white"):
             return "styles"
         style = str(tag.get("style", ""))
-        if style and (_HIDING_STYLE.search(style) or (_WHITE.search(style) and not self._on_dark(tag))):
+        if style and (_HIDING_STYLE.search(style) or (_SQUEEZED.search(style) and _CLIPPED.search(style))):
+            return "styles"
+        if style and _WHITE.search(style) and not self._dark and not _has_background(tag):
             return "styles"
         names = [f".{name}" for name in tag.get_attribute_list("class")] + [f"#{tag.get('id')}"]
         return "styles" if self._hiding_names.intersection(names) else ""
-
-    def _on_dark(self, tag: Tag) -> bool:
-        """Whether the tag or one around it has a background of its own, on which white may be seen."""
-        around = [tag, *tag.parents]
-        return any(_BACKGROUND.search(str(each.get("style", ""))) or each.has_attr("bgcolor") for each in around)
 
     def _count(self, text: str, reason: str) -> None:
         n_characters = sum(not char.isspace() for char in text)
         if n_characters:
             self.n_hidden += n_characters
             self.reasons.add(reason)
+
+
+def _has_background(tag: Tag) -> bool:
+    """Whether the tag has a background of its own, on which white may be seen."""
+    return tag.has_attr("bgcolor") or bool(_BACKGROUND.search(str(tag.get("style", ""))))
+
+
+def _outer_tables(soup: BeautifulSoup) -> frozenset[int]:
+    """Tables, by `id`, that hold another one: they arrange the page, and are no rows and columns."""
+    outer: set[int] = set()
+    opened: list[Tag] = []
+    stack: list[tuple[Tag, bool]] = [(soup, False)]
+    while stack:
+        tag, leaving = stack.pop()
+        if leaving:
+            opened.pop()
+            continue
+        if tag.name == "table":
+            if opened:
+                outer.add(id(opened[-1]))
+            opened.append(tag)
+            stack.append((tag, True))
+        stack.extend((child, False) for child in reversed(tag.contents) if isinstance(child, Tag))
+    return frozenset(outer)
 
 
 def _hiding_names(soup: BeautifulSoup) -> frozenset[str]:

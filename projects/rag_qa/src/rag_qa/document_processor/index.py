@@ -13,6 +13,7 @@ generation: whatever kills it, the folder holds one whole index. Readers keep th
 """
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -25,6 +26,7 @@ from rag_qa.config.store import StoreConfig
 from rag_qa.document_processor.database import Database, DocumentInfo
 from rag_qa.document_processor.database_schema import SCHEMA_VERSION
 from rag_qa.document_processor.index_files import database_path, existing_database, sparse_folder
+from rag_qa.document_processor.store_owner import StoreOwner
 from rag_qa.document_processor.vector_store import build_store
 from rag_qa.protocols import Encoder, IdArray, VectorStore
 from rag_qa.retrieval.sparse_retrieval import SparseIndex
@@ -49,6 +51,8 @@ class Index:
         self.store_config = store
         self.encoder_name, self.dimension = meta["encoder"], int(meta["dimension"])
         self.encoder_or_none = encoder
+        owner = StoreOwner(index=meta.get("id", ""), encoder=self.encoder_name, fingerprint=meta["fingerprint"])
+        self._owner = owner if owner.index else None
         self.generation, self.store, self.sparse = self._read_generation()
 
     @classmethod
@@ -63,7 +67,7 @@ class Index:
         """An empty index in a folder, which is made where it is missing; `folder` None keeps it in memory.
 
         Raises:
-            UserError: the folder holds an index, or cannot be written.
+            UserError: the folder holds an index, or cannot be written, or the store cannot be had.
         """
         store = store or StoreConfig()
         if folder is not None:
@@ -81,8 +85,17 @@ class Index:
             "sparse": json.dumps(asdict(sparse or SparseConfig())),
             "store": json.dumps({"backend": store.backend, "url": store.address, "collection": store.collection}),
             "generation": "0",
+            "id": secrets.token_hex(16),
         }
-        return cls(folder, _new_database(folder, meta), encoder, store)
+        database = _new_database(folder, meta)
+        try:
+            return cls(folder, database, encoder, store)
+        except BaseException:
+            # Without its store it would be an index that cannot be opened, with a store that cannot be changed.
+            database.close()
+            if folder is not None:
+                database_path(folder).unlink(missing_ok=True)
+            raise
 
     @classmethod
     def open(cls, folder: Path, encoder: Encoder | None = None, store: StoreConfig | None = None) -> Self:
@@ -165,7 +178,7 @@ class Index:
         for attempt in range(_ATTEMPTS):
             generation = int(self.database.meta()["generation"])
             try:
-                store = build_store(self.store_config, self.folder, self.dimension, generation)
+                store = build_store(self.store_config, self.folder, self.dimension, generation, self._owner)
                 return generation, store, self._read_sparse(generation)
             except UserError:
                 # A writer may have replaced the files between the two looks.
@@ -176,7 +189,14 @@ class Index:
     def _read_sparse(self, generation: int) -> SparseIndex:
         if self.folder is None or not generation:
             return SparseIndex.build([], [], self.sparse_config)
-        return SparseIndex.load(sparse_folder(self.folder, generation))
+        try:
+            return SparseIndex.load(sparse_folder(self.folder, generation))
+        except UserError:
+            if int(self.database.meta()["generation"]) != generation:
+                raise
+            # Lost or damaged: the database has all the words. What is made here stays in memory; a reader that wrote
+            # could bring back what a deletion is just taking away.
+            return SparseIndex.build(*self.database.chunk_texts(), self.sparse_config)
 
 
 def _new_database(folder: Path | None, meta: dict[str, str]) -> Database:
@@ -243,4 +263,11 @@ def _store_of(meta: dict[str, str], given: StoreConfig, folder: Path) -> StoreCo
             f"{folder}: its vectors are kept by {made['backend']}, not by {given.backend}: leave --store.backend away, "
             "or ingest into an empty folder"
         )
-    return given
+    if given.url is not None and made["url"] is None:
+        raise UserError(f"{folder}: its vectors are in the folder: leave --store.url away, or ingest into an empty one")
+    if given.collection not in (made["collection"], StoreConfig().collection):
+        raise UserError(
+            f"{folder}: its vectors are in the collection {made['collection']}, not in {given.collection}: leave "
+            "--store.collection away, or ingest into an empty folder"
+        )
+    return replace(given, url=given.url or made["url"], collection=made["collection"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rag_qa.document_processor.database import FileStamp
+from rag_qa.document_processor.embedding_traces import note_cache
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_files import remove_other_generations, sparse_folder
 from rag_qa.document_processor.index_lock import writer_lock
@@ -42,6 +43,9 @@ def writing(index: Index) -> Iterator[None]:
     with writer_lock(index.folder):
         index.refresh()
         remove_other_generations(index.folder, index.generation)
+        words = sparse_folder(index.folder, index.generation)
+        if index.generation and not words.exists():
+            index.sparse.save(words)
         if not isinstance(index.store, FaissStore):
             _reconcile(index)
         yield
@@ -105,6 +109,7 @@ class _Change:
             if isinstance(store, FaissStore):
                 store.write_generation(self.generation)
             self.sparse.save(sparse_folder(index.folder, self.generation))
+        note_cache(index)
         index.database.set_meta("generation", str(self.generation))
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from rag_qa.config.reading import ReadOptions
 from rag_qa.document_processor.database import DocumentInfo, FileStamp
 from rag_qa.document_processor.deletion_certificate import DeletionCertificate, certify
+from rag_qa.document_processor.embedding_traces import forget, not_kept
 from rag_qa.document_processor.files import FoundFile
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_writer import Addition, commit, writing
@@ -164,19 +165,13 @@ class _Work:
         self._to_commit = max(_LEAST_TO_COMMIT, int(_SHARE_TO_COMMIT * len(self.index.store.ids())))
 
     def run(self, plan: Plan, options: ReadOptions) -> IngestReport:
-        from rag_qa.document_processor.readers import read_document
-
         self.unchanged, self.duplicates, self.refused = list(plan.unchanged), plan.duplicates, plan.refused
         self.gone = plan.removed
+        n_files = len(plan.read) + sum(map(len, plan.copies.values()))
         try:
-            with progress(len(plan.read), "indexing", "file") as self.bar:
+            with progress(n_files, "indexing", "file") as self.bar:
                 for found, stamp in plan.read:
-                    try:
-                        self.take(read_document(found.path, found.source, options), stamp)
-                    except UnreadableDocument as error:
-                        kept = "; the version that was indexed before stays" * (found.source in self.known_groups)
-                        self.refused.append(Refused(source=found.source, reason=f"{error}{kept}"))
-                        self.bar.update()
+                    self._read_first_of([(found, stamp), *plan.copies.get(found.source, ())], plan, options)
                 self.embed()
         except KeyboardInterrupt:
             if not self.dry_run:
@@ -184,11 +179,30 @@ class _Work:
             raise
         return self.finish(plan.removed, plan.unchanged)
 
+    def _read_first_of(self, files: list[tuple[FoundFile, FileStamp]], plan: Plan, options: ReadOptions) -> None:
+        """Read one of files with the same bytes, the first that can be; the others are its duplicates."""
+        from rag_qa.document_processor.readers import read_document
+
+        for place, (found, stamp) in enumerate(files):
+            try:
+                self.take(read_document(found.path, found.source, options), stamp)
+            except UnreadableDocument as error:
+                kept = "; the version that was indexed before stays" * (found.source in self.known_groups)
+                self.refused.append(Refused(source=found.source, reason=f"{error}{kept}"))
+                self.bar.update()
+                continue
+            copies = [copy.source for copy, _ in files[place + 1 :]]
+            self.duplicates += [Duplicate(source=copy, same_as=found.source) for copy in copies]
+            plan.removed += [copy for copy in copies if copy in self.known_groups]
+            self.bar.update(len(copies))
+            return
+
     def take(self, document: Document, file: FileStamp | None) -> None:
         """Split a document and put it in the queue."""
         _check_storable(document)
         encoder = self.index.encoder
-        chunks = split_document(document, encoder.token_spans, self.index.chunking, encoder.encode)
+        # Of what the semantic splitter compares, a cache keeps nothing: a deletion would not know of it.
+        chunks = split_document(document, encoder.token_spans, self.index.chunking, not_kept(encoder).encode)
         (self.changed if document.source in self.known_groups else self.added).append(document.source)
         self.notes += [(document.source, note) for note in document.notes]
         self.chunks += len(chunks)
@@ -254,7 +268,10 @@ class _Work:
         # Taken out first: an interruption right after the commit must not bring them a second time.
         ready, self.ready = self.ready, []
         replaced = [source for one in ready if (source := one.document.source) in self.known_groups]
+        old = [id for source in (*replaced, *removed) for id in self.index.database.chunk_ids(source)]
+        gone = {chunk.text for chunk in self.index.chunks(old)} - {chunk.text for one in ready for chunk in one.chunks}
         commit(self.index, remove=[*replaced, *removed], add=ready, files=files)
+        forget(self.index, gone)
 
 
 def _check_storable(document: Document) -> None:

@@ -18,6 +18,10 @@ class Plan:
     read: list[tuple[FoundFile, FileStamp]] = field(default_factory=list)
     """Files to read, with what they were when they were looked at."""
 
+    copies: dict[str, list[tuple[FoundFile, FileStamp]]] = field(default_factory=dict)
+    """Files with the bytes of one to read, by its source: duplicates once that one has been read. Where it cannot be,
+    one of them may, since the suffix has a say in how bytes are read."""
+
     unchanged: dict[str, FileStamp] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
@@ -77,12 +81,16 @@ def _compare(
             stays.pop(found.source, None)
     # The same bytes for other readers are another document: a duplicate would show its name to them.
     first = {(info.content_hash, info.groups): source for source, info in stays.items()}
+    to_read: set[str] = set()
     for found, stamp, content_hash in looked_at:
         if found.source in plan.unchanged:
             continue
         same_as = first.setdefault((content_hash or "", groups), found.source) if content_hash else found.source
         if same_as == found.source:
             plan.read.append((found, stamp))
+            to_read.add(found.source)
+        elif same_as in to_read:
+            plan.copies.setdefault(same_as, []).append((found, stamp))
         else:
             plan.duplicates.append(Duplicate(source=found.source, same_as=same_as))
             if found.source in by_source:

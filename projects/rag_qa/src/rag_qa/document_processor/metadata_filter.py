@@ -1,11 +1,20 @@
 """Metadata of records, and which records fulfil a filter: an inverted index, field → value → ids."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 from rag_qa.protocols import Metadata, Where
 
 Value = str | int
+Text = TypeVar("Text", bound=Value)
+
+# A server's JSON holds no half of a surrogate pair, which a file name may contain, and PostgreSQL's no U+0000. They are
+# written as numbers after a code point that Unicode reserves for uses inside a program; that one is doubled where it
+# occurs itself, so that no two strings become one.
+_ESCAPE = "\ufdd0"
+_NO_SERVER_TEXT = re.compile("[\0\ud800-\udfff\ufdd0]")
 
 
 class MetadataIndex:
@@ -59,3 +68,20 @@ def _pairs(metadata: Metadata) -> Iterable[tuple[str, Value]]:
     for field, value in metadata.items():
         for one in value if isinstance(value, tuple) else (value,):
             yield field, one
+
+
+def server_text(value: Text) -> Text:
+    """A field's name or value as any server can keep it; different ones stay different."""
+    return cast(Text, _NO_SERVER_TEXT.sub(_as_number, value)) if isinstance(value, str) else value
+
+
+def server_record(metadata: Metadata) -> dict[str, Any]:
+    """A record as any server can keep it. Fields with several values become lists."""
+    return {
+        server_text(field): [server_text(one) for one in value] if isinstance(value, tuple) else server_text(value)
+        for field, value in metadata.items()
+    }
+
+
+def _as_number(found: re.Match[str]) -> str:
+    return _ESCAPE + (_ESCAPE if found[0] == _ESCAPE else f"{ord(found[0]):04x}")

@@ -1,8 +1,9 @@
 """Text of a PDF page that a person does not see: a way to plant instructions in an index.
 
 Render mode 3, sizes below what can be read, and places off the page are seen from the text objects. For white,
-transparent and clipping text the page decides: it is rendered with and without them, and what changes nothing is
-hidden. White letters on a dark field are thereby kept.
+transparent, outlined and clipping text, and for text that a picture or an area covers or that has the colour of what it
+stands on, the page decides: it is rendered with and without them, and what changes nothing is hidden. White letters on
+a dark field are thereby kept. Text beyond a clipping path is not noticed.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_qa.document_processor import pdf_native as native
-from rag_qa.document_processor.pdf_native import Bounds, PageObject
+from rag_qa.document_processor.pdf_covers import in_doubt
+from rag_qa.document_processor.pdf_native import Bounds, PageObject, PageObjects
 
 _TINY = 1.5
 """Points: half a millimetre for a line and its gap, which nobody reads on paper."""
 
-_INVISIBLE_MODE, _CLIP_MODE = 3, 7
+_INVISIBLE_MODE = 3
+_INVISIBLE, _WHITE, _COVERED = "invisible", "white or transparent", "covered or in the colour of what it stands on"
+_OF_SCANS = (_INVISIBLE, _COVERED)
+"""How the software of scanners puts what it read below or above the picture."""
+
 _BRIGHT = 225
 _FAINT = 40
 _VISIBLE_CHANGE = 24
-"""Change of brightness, 0 to 255, of the most changed pixel from which a text counts as seen."""
+"""Change of red, green or blue, 0 to 255, of the most changed pixel from which a text counts as seen."""
 
 _SCAN_COVER = 0.6
 
@@ -41,26 +47,44 @@ class PageLook:
 
 
 def look_at(page: Any) -> PageLook:
-    """Find the hidden texts of a page. Invisible text counts as the page's own where a picture covers the page and
-    next to nothing else is written there."""
+    """Find the hidden texts of a page. Invisible text, and text under a picture, is the page's own where pictures cover
+    the page and next to nothing else is written there."""
     box = page.get_bbox()
     found = native.page_objects(page, box, _BRIGHT, _FAINT, 2 * _TINY)
     covered = sum(_overlap(image.bounds, box) for image in found.images)
     cover = min(1.0, covered / max(1.0, (box[2] - box[0]) * (box[3] - box[1])))
     certain = [(text, reason) for text in found.suspects if (reason := _certainly_hidden(text, box))]
-    invisible = sum(reason == "invisible" for _, reason in certain)
-    ocr_layer = invisible > 0 and cover >= _SCAN_COVER and invisible >= 0.9 * found.n_texts
-    if ocr_layer:
-        certain = [(text, reason) for text, reason in certain if reason != "invisible"]
     known = {text.handle for text, _ in certain}
-    doubtful = [text for text in found.suspects if text.handle not in known and _doubtful(text)]
-    unseen = [(text, "white or transparent") for text in _unseen(page, box, doubtful)] if doubtful else []
-    return PageLook((*certain, *unseen), cover, ocr_layer)
+    bright = [text for text in found.suspects if text.handle not in known and _doubtful(text)]
+    known.update(text.handle for text in bright)
+    doubtful = [*bright, *(text for text in _under_or_alike(found) if text.handle not in known)]
+    unseen = {text.handle for text in _unseen(page, box, doubtful)} if doubtful else set()
+    hidden = [*certain, *((text, _WHITE if place < len(bright) else _COVERED) for place, text in enumerate(doubtful)
+                          if text.handle in unseen)]  # fmt: skip
+    scanned = sum(reason in _OF_SCANS for _, reason in hidden)
+    ocr_layer = scanned > 0 and cover >= _SCAN_COVER and scanned >= 0.9 * len(found.texts)
+    if ocr_layer:
+        hidden = [(text, reason) for text, reason in hidden if reason not in _OF_SCANS]
+    return PageLook(tuple(hidden), cover, ocr_layer)
+
+
+def _under_or_alike(found: PageObjects) -> list[PageObject]:
+    """Texts that a picture or an area may hide."""
+    if not found.covers or not found.texts:
+        return []
+    orders, _, bounds, _, _, fills = zip(*found.texts, strict=True)
+    mask = in_doubt(orders, bounds, fills, found.covers)
+    chosen = (found.texts[place] for place in np.flatnonzero(mask).tolist())
+    return [
+        PageObject(handle, native.TEXT, at, matrix, mode, fill, order)
+        for order, handle, at, matrix, mode, fill in chosen
+        if mode != _INVISIBLE_MODE and at[2] > at[0] and at[3] > at[1]
+    ]
 
 
 def _certainly_hidden(text: PageObject, box: Bounds) -> str:
     if text.render_mode == _INVISIBLE_MODE:
-        return "invisible"
+        return _INVISIBLE
     left, bottom, right, top = text.bounds
     if right <= box[0] or left >= box[2] or top <= box[1] or bottom >= box[3]:
         # Spaces have no extent, and may stand anywhere.
@@ -71,10 +95,8 @@ def _certainly_hidden(text: PageObject, box: Bounds) -> str:
 
 def _doubtful(text: PageObject) -> bool:
     red, green, blue, alpha = text.fill
-    if text.render_mode == _CLIP_MODE or alpha <= _FAINT:
-        return True
-    # Modes 1 and 5 only draw outlines, whatever the fill.
-    return min(red, green, blue) >= _BRIGHT and text.render_mode not in (1, 5)
+    # Of outlines, clipping paths and the like the filling says nothing.
+    return text.render_mode not in (0, 2) or alpha <= _FAINT or min(red, green, blue) >= _BRIGHT
 
 
 def _unseen(page: Any, box: Bounds, texts: list[PageObject]) -> list[PageObject]:
@@ -85,7 +107,7 @@ def _unseen(page: Any, box: Bounds, texts: list[PageObject]) -> list[PageObject]
     without = _rendered(page, box, region)
     for text in texts:
         native.set_active(text, True)
-    change = np.abs(with_texts.astype(np.int16) - without)
+    change = np.abs(with_texts.astype(np.int16) - without).max(axis=2)
     scale = _scale(region)
     return [text for text in texts if _area(change, text.bounds, region, scale).max(initial=0) < _VISIBLE_CHANGE]
 
@@ -104,11 +126,10 @@ def _region(page: Any, box: Bounds, texts: list[PageObject]) -> Bounds:
 
 
 def _rendered(page: Any, box: Bounds, region: Bounds) -> NDArray[np.uint8]:
-    """Brightness (H, W) of a region of the unrotated page, one pixel per point or, on huge pages, fewer."""
+    """Colours (H, W, 3) of a region of the unrotated page, one pixel per point or, on huge pages, fewer."""
     crop = (region[0] - box[0], region[1] - box[1], box[2] - region[2], box[3] - region[3])
     turned_back = -page.get_rotation() % 360
-    pixels = page.render(scale=_scale(region), crop=crop, grayscale=True, rotation=turned_back).to_numpy()
-    return np.array(pixels if pixels.ndim == 2 else pixels[:, :, 0])
+    return np.array(page.render(scale=_scale(region), crop=crop, rotation=turned_back).to_numpy()[:, :, :3])
 
 
 def _scale(region: Bounds) -> float:

@@ -15,6 +15,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from pypdfium2._helpers.misc import PdfiumError
 
+from rag_qa.document_processor.pdf_covers import Colour, Cover, is_large
 from rag_qa.document_processor.unreadable import PasswordNeeded, UnreadableDocument
 
 LOCK = threading.RLock()
@@ -25,6 +26,7 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top in points, origin at the page's lower left corner."""
 
 TEXT, IMAGE, FORM = pdfium.FPDF_PAGEOBJ_TEXT, pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM
+PATH, SHADING = pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING
 _MAX_DEPTH = 8
 _UNIT: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
@@ -43,6 +45,7 @@ _type = _function("FPDFPageObj_GetType", c_int, c_void_p)
 _bounds = _function("FPDFPageObj_GetBounds", c_int, *[c_void_p] * 5)
 _matrix = _function("FPDFPageObj_GetMatrix", c_int, c_void_p, c_void_p)
 _fill = _function("FPDFPageObj_GetFillColor", c_int, *[c_void_p] * 5)
+_draw_mode = _function("FPDFPath_GetDrawMode", c_int, *[c_void_p] * 3)
 _mode = _function("FPDFTextObj_GetTextRenderMode", c_int, c_void_p)
 _size = _function("FPDFTextObj_GetFontSize", c_int, c_void_p, c_void_p)
 _activate = _function("FPDFPageObj_SetIsActive", c_int, c_void_p, c_int)
@@ -63,24 +66,38 @@ class PageObject:
     """From the space of the form that the object lies in to the page."""
 
     render_mode: int = 0
-    fill: tuple[int, int, int, int] = (0, 0, 0, 255)
-    """Red, green, blue, alpha, 0 to 255."""
+    fill: Colour = (0, 0, 0, 255)
+    order: int = 0
+    """Place in the order of drawing."""
 
 
 def open_pdf(data: bytes, source: str, password: str = "") -> pypdfium2.PdfDocument:
-    """Raises PasswordNeeded, UnreadableDocument: the password is missing or wrong, the file is damaged."""
+    """Raises PasswordNeeded: the password is missing or wrong; UnreadableDocument: damaged, or without pages."""
     try:
         return pypdfium2.PdfDocument(data, password=password or None)
-    except PdfiumError as error:
-        code = getattr(error, "err_code", None)
+    except PdfiumError:
+        code = _error_of(data, password)
         if code == pdfium.FPDF_ERR_PASSWORD:
-            what = "the password given does not open it" if password else "give its password with --reading.password"
+            what = "the password given does not open it" if password else "give its password with --password"
             raise PasswordNeeded(f"{source}: is encrypted: {what}") from None
         if code == pdfium.FPDF_ERR_SECURITY:
             raise UnreadableDocument(
                 f"{source}: is encrypted by a scheme that PDFium does not know; save it without protection"
             ) from None
+        if code == pdfium.FPDF_ERR_SUCCESS:
+            raise UnreadableDocument(f"{source}: is a PDF without pages") from None
         raise UnreadableDocument(f"{source}: is damaged: PDFium finds no PDF document in it") from None
+
+
+def _error_of(data: bytes, password: str) -> int:
+    """Why these bytes cannot be opened. PDFium's last error may be that of an earlier file, because a document without
+    pages is opened without one; so the bytes are opened again, after a failure that is known."""
+    pdfium.FPDF_LoadMemDocument64(b"", 0, None)
+    document = pdfium.FPDF_LoadMemDocument64(data, len(data), password.encode() + b"\0" if password else None)
+    if document:
+        pdfium.FPDF_CloseDocument(document)
+        return pdfium.FPDF_ERR_SUCCESS
+    return pdfium.FPDF_GetLastError()
 
 
 def address(binding_object: Any) -> int:
@@ -92,17 +109,22 @@ def address(binding_object: Any) -> int:
 class PageObjects:
     """What is on a page, as far as it can be told cheaply."""
 
-    n_texts: int
+    n_objects: int
+    texts: list[tuple[int, int, Bounds, Matrix, int, Colour]]
+    """Order of drawing, handle, bounds, matrix, render mode and filling of each."""
+
     suspects: list[PageObject]
     """Texts in an unusual mode, very bright or faint, with ink lower than `low` points, or not within the page."""
 
     images: list[PageObject]
+    covers: list[Cover]
+    """Pictures and filled areas."""
 
 
 def page_objects(page: Any, box: Bounds, bright: int, faint: int, low: float) -> PageObjects:
     """Go through the texts and images of a page, those within forms too, in drawing order."""
     handle = address(page)
-    found = PageObjects(0, [], [])
+    found = PageObjects(0, [], [], [], [])
     _walk([_get(handle, index) for index in range(_count(handle))], _UNIT, 0, found, (box, bright, faint, low))
     return found
 
@@ -115,13 +137,15 @@ def _walk(
     at_red, at_green, at_blue, at_alpha = (ctypes.addressof(colour) + 4 * index for index in range(4))
     boxes = [ctypes.addressof(box) + 4 * index for index in range(4)]
     for handle in handles:
+        found.n_objects += 1
         mode = _mode(handle)
         if mode >= 0:  # -1 for all but texts: asked first, because most objects are texts
-            found.n_texts += 1
             _fill(handle, at_red, at_green, at_blue, at_alpha)
             _bounds(handle, *boxes)
-            left, bottom, right, top = box if to_page is _UNIT else _transformed(box, to_page)
-            red, green, blue, alpha = colour
+            bounds: Bounds = tuple(box) if to_page is _UNIT else _transformed(box, to_page)  # type: ignore[assignment]
+            left, bottom, right, top = bounds
+            red, green, blue, alpha = fill = tuple(colour)
+            found.texts.append((found.n_objects, handle, bounds, to_page, mode, fill))
             if (
                 (mode != 0 and mode != 2)
                 or (red >= bright and green >= bright and blue >= bright)
@@ -129,18 +153,33 @@ def _walk(
                 or (right <= page_left or left >= page_right or top <= page_bottom or bottom >= page_top)
                 or top - bottom < low
             ):
-                bounds, fill = (left, bottom, right, top), (red, green, blue, alpha)
-                found.suspects.append(PageObject(handle, TEXT, bounds, to_page, mode, fill))
+                found.suspects.append(PageObject(handle, TEXT, bounds, to_page, mode, fill, found.n_objects))
             continue
         kind = _type(handle)
-        if kind == IMAGE:
-            _bounds(handle, *boxes)
-            found.images.append(PageObject(handle, kind, _transformed(box, to_page), to_page))
-        elif kind == FORM and depth < _MAX_DEPTH:
+        if kind == FORM and depth < _MAX_DEPTH:
             own = (c_float * 6)()
             _matrix(handle, ctypes.addressof(own))
             children = [_form_get(handle, index) for index in range(_form_count(handle))]
             _walk(children, multiply(tuple(own), to_page), depth + 1, found, limits)
+        elif kind in (IMAGE, PATH, SHADING):
+            _note_area(handle, kind, to_page, found, colour, box)
+
+
+def _note_area(handle: int, kind: int, to_page: Matrix, found: PageObjects, colour: Any, box: Any) -> None:
+    """Put an image, and whatever may hide a text, among what was found. `colour` and `box` are written over."""
+    places = [ctypes.addressof(colour) + 4 * index for index in range(4)]
+    if kind == PATH:
+        _draw_mode(handle, *places[:2])  # whether it is filled, and whether it has an outline
+        if not colour[0]:
+            return
+    _bounds(handle, *(ctypes.addressof(box) + 4 * index for index in range(4)))
+    bounds = _transformed(box, to_page)
+    if kind == IMAGE:
+        found.images.append(PageObject(handle, kind, bounds, to_page, order=found.n_objects))
+    if kind == IMAGE or is_large(*bounds):
+        # Pictures, gradients and patterns have no colour of their own.
+        known = kind == PATH and _fill(handle, *places)
+        found.covers.append(Cover(found.n_objects, bounds, tuple(colour) if known else None))
 
 
 def text_size(text: PageObject) -> float:

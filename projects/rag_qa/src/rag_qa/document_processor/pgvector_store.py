@@ -1,33 +1,32 @@
 """Vectors in PostgreSQL with the extension pgvector: one table, filtered by JSON containment.
 
 A change lasts as soon as it is made. Up to `exact_up_to` rows every vector that the filter lets through is compared;
-beyond that `save` makes an HNSW index, whose search is approximate. HNSW looks at the filter only after the walk
-through its graph, so a search that comes back with fewer than k rows is done again without it.
+beyond that `save` makes an HNSW index, whose search is approximate. PostgreSQL chooses for each question: a filter
+that lets few rows through is answered from the index of the metadata, exactly. Otherwise the 200 candidates of a walk
+through HNSW's graph are looked at, and where fewer than k of them pass the filter, the search is done again without the
+graph. That keeps the recall of the unfiltered search, which pgvector's own "iterative scan" (0.8) does not: walked on
+into far parts of the graph it misses a quarter of the neighbours.
 """
 
 import json
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, LiteralString, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString
 
 import numpy as np
 
 from rag_qa.config.store import StoreConfig
-from rag_qa.document_processor.server_attempts import attempt
+from rag_qa.document_processor.metadata_filter import server_record
+from rag_qa.document_processor.pgvector_connection import PgConnection, psycopg, sql
+from rag_qa.document_processor.pgvector_filter import conditions
+from rag_qa.document_processor.store_owner import StoreOwner, still_mine, takes_over
 from rag_qa.document_processor.vector_store import check_batch, check_queries
-from rag_qa.protocols import Condition, FloatArray, IdArray, Metadata, Where
+from rag_qa.protocols import FloatArray, IdArray, Metadata, Where
 from roadmap_shared.errors import UserError, one_line
-
-try:
-    import psycopg  # type: ignore[import-not-found]
-    from psycopg import sql  # type: ignore[import-not-found]
-except ImportError:
-    raise UserError("--store.backend pgvector needs the package psycopg: pip install 'psycopg[binary]'") from None
-
-Result = TypeVar("Result")
 
 _EF_SEARCH = 200  # candidates of an HNSW search; pgvector's own 40 loses a few percent of the neighbours
 _HNSW_DIMENSIONS = 2000  # pgvector indexes no longer vectors
+_BUILD_MEMORY = "512MB"  # a graph that does not fit is built far more slowly; the usual 64MB hold 20,000 vectors
+_COLUMNS = {"id", "embedding", "metadata"}
 
 
 class PgVectorStore:
@@ -36,174 +35,245 @@ class PgVectorStore:
     column_type: LiteralString = "vector({dimension})"
     """SQL type of the vectors."""
 
-    def __init__(self, config: StoreConfig, dimension: int) -> None:
+    def __init__(self, config: StoreConfig, dimension: int, owner: StoreOwner | None = None) -> None:
         """Connect, and make the table if it is not there.
 
+        Args:
+            config: where the server is.
+            dimension: D of the vectors.
+            owner: the index whose table it must be; None: anybody's.
+
         Raises:
-            UserError: the server is not reached or lacks the extension, or the table has another dimension.
+            UserError: the server is not reached or refuses, or lacks the extension, or the table has another
+                dimension, another index's vectors, or is none of this program's.
         """
         self.dimension = dimension
-        self._config = config
-        self._table = sql.Identifier(config.collection)
-        self._lock = threading.RLock()
-        self._connection = self._connect()
+        self._config, self._mine = config, owner
+        self._connection = PgConnection(config)
+        self._settings: dict[str, str] = {}
         try:
-            self._call(self._prepare)
+            self._connection.read(self._prepare)
         except BaseException:
             self._connection.close()
             raise
 
     def add(self, ids: IdArray, vectors: FloatArray, metadata: Sequence[Metadata]) -> None:
         ids, vectors = check_batch(ids, vectors, metadata, self.dimension)
-        rows = [
-            (id, self.literal(vector), json.dumps(dict(record)))
-            for id, vector, record in zip(ids.tolist(), vectors, metadata, strict=True)
-        ]
-        insert = self._sql("INSERT INTO {table} (id, embedding, metadata) VALUES (%s, %s, %s)")
+        records = [json.dumps(server_record(record)) for record in metadata]
 
         def change() -> None:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
+            with self._connection.raw.transaction(), self._connection.raw.cursor() as cursor:
+                self._lock_to_write()
                 known = self._rows("SELECT id FROM {table} WHERE id = ANY(%s) ORDER BY id LIMIT 1", (ids.tolist(),))
                 if known:
                     raise ValueError(f"id {known[0][0]} is in the store already")
-                cursor.executemany(insert, rows)
+                with cursor.copy(self._sql("COPY {table} (id, embedding, metadata) FROM STDIN")) as copy:
+                    for id, vector, record in zip(ids.tolist(), vectors, records, strict=True):
+                        copy.write_row((id, self.literal(vector), record))
 
-        self._call(change)
+        if len(ids):
+            self._connection.write(change)
 
     def remove(self, ids: IdArray) -> int:
         wanted = np.asarray(ids, dtype=np.int64).tolist()
-        return len(self._call(lambda: self._rows("DELETE FROM {table} WHERE id = ANY(%s) RETURNING id", (wanted,))))
+
+        def change() -> int:
+            with self._connection.raw.transaction():
+                self._lock_to_write()
+                return len(self._rows("DELETE FROM {table} WHERE id = ANY(%s) RETURNING id", (wanted,)))
+
+        return self._connection.write(change) if wanted else 0
 
     def search(self, queries: FloatArray, k: int, where: Where = ()) -> list[list[tuple[int, float]]]:
         queries = check_queries(queries, k, self.dimension)
         if any(not condition.any_of for condition in where):
             return [[] for _ in queries]
-        return [self._call(lambda query=query: self._nearest(query, k, where)) for query in queries]
+        settings = {**self._settings, "hnsw.ef_search": str(min(1000, max(_EF_SEARCH, k)))}
+        return [
+            self._connection.read(lambda query=query: self._nearest(query, k, where), settings) for query in queries
+        ]
 
     def ids(self) -> IdArray:
-        rows = self._call(lambda: self._rows("SELECT id FROM {table} ORDER BY id"))
+        rows = self._connection.read(lambda: self._rows("SELECT id FROM {table} ORDER BY id"))
         return np.array([id for (id,) in rows], dtype=np.int64)
 
+    def vectors(self, ids: IdArray) -> FloatArray:
+        """(N, D) vectors of ids. Raises KeyError: an id is not there."""
+        wanted = np.asarray(ids, dtype=np.int64).tolist()
+        statement: LiteralString = "SELECT id, embedding::real[] FROM {table} WHERE id = ANY(%s)"
+        found = dict(self._connection.read(lambda: self._rows(statement, (wanted,)))) if wanted else {}
+        return np.array([found[id] for id in wanted], dtype=np.float32).reshape(len(wanted), self.dimension)
+
     def save(self) -> None:
-        """Make the HNSW index once the table is large; everything else lasts already."""
-        (count,) = self._call(lambda: self._rows("SELECT count(*) FROM {table}"))[0]
-        if count > self._config.exact_up_to and self.dimension <= _HNSW_DIMENSIONS:
-            statement = "CREATE INDEX IF NOT EXISTS {hnsw} ON {table} USING hnsw (embedding vector_ip_ops)"
-            self._call(lambda: self._connection.execute(self._sql(statement)))
+        """Make the HNSW index once the table is large, and let the server count afresh; everything lasts already."""
+        self._connection.write(self._maintain)
 
     def compact(self) -> None:
-        """Have the server write the table afresh, without what was deleted from it."""
-        self._call(lambda: self._connection.execute(self._sql("VACUUM FULL {table}")))
+        """Have the server write the table afresh, without what was deleted from it; nobody can search meanwhile."""
+        self._connection.write(lambda: self._execute("VACUUM FULL {table}"))
+
+    def erase(self) -> str:
+        """Erase what the server's files keep of deleted rows, where that is quick; returns a certificate's remark."""
+        try:
+            owns, few = self._connection.read(self._may_compact)
+            if owns and few:
+                self._execute("SET lock_timeout = {limit}", limit=sql.Literal(f"{self._config.timeout:g}s"))
+                self.compact()
+                return "the server wrote its table afresh, without the deleted rows; its write-ahead log may hold them"
+        except (UserError, psycopg.Error):
+            pass
+        return f"the server's files hold the deleted vectors until its administrator runs: VACUUM FULL {self._quoted}"
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._connection.close()
 
     @staticmethod
     def literal(vector: FloatArray) -> str:
-        """A vector as the server reads it."""
-        return f"[{','.join(map(repr, vector.tolist()))}]"
+        """A vector as the server reads it: nine digits give every float32 back."""
+        return f"[{','.join(['%.9g'] * len(vector)) % tuple(vector.tolist())}]"
 
-    @property
-    def _server(self) -> str:
-        return f"PostgreSQL at {self._config.address}"
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        url, seconds = self._config.url or "", max(2, round(self._config.timeout))
-        return attempt(
-            lambda: psycopg.connect(url, autocommit=True, connect_timeout=seconds),
-            retries=self._config.retries,
-            unreachable=psycopg.OperationalError,
-            server=self._server,
-            remedy="start it, check user and password (PGPASSWORD or ~/.pgpass), or give another --store.url",
-        )
+    # ------------------------------------------------------------------ table
 
     def _prepare(self) -> None:
-        try:
+        if not self._columns():
+            # Two that begin at once would trip over each other in the catalogue, IF NOT EXISTS or not.
+            self._connection.raw.execute("SELECT pg_advisory_xact_lock(hashtext('rag_qa'))")
             self.install()
-        except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
-            raise UserError(
-                f"{self._server}: lacks the extension vector ({one_line(error)}): install pgvector on the server, as "
-                "with the image pgvector/pgvector"
-            ) from None
-        kind = sql.SQL(self.column_type).format(dimension=sql.Literal(self.dimension))
-        self._connection.execute(
-            self._sql("CREATE TABLE IF NOT EXISTS {table} (id bigint PRIMARY KEY, embedding {kind} NOT NULL, "
-                      "metadata jsonb NOT NULL)", kind=kind)
-        )  # fmt: skip
-        self._connection.execute(
-            self._sql("CREATE INDEX IF NOT EXISTS {gin} ON {table} USING gin (metadata jsonb_path_ops)")
-        )
-        size = self.declared_dimension()
-        if size != self.dimension:
-            raise UserError(
-                f"{self._server}: its table {self._config.collection} holds vectors of {size} dimensions, but the "
-                f"encoder makes {self.dimension}: give another --store.collection"
-            )
+            self._create()
+        self._check_columns()
+        if self._mine is not None and self._takes_over(self._mine):
+            # Another process may be about to write into it, or to take it over as well.
+            self._execute("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+            if self._takes_over(self._mine):
+                self._execute("COMMENT ON TABLE {table} IS {owner}", owner=sql.Literal(self._mine.to_json()))
+        if self._extension() >= (0, 8):
+            self._settings["hnsw.iterative_scan"] = "off"  # which a server may have by default
 
     def install(self) -> None:
-        """Make sure that the extension is there."""
-        self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        """Make sure that the extension is there.
+
+        Raises:
+            UserError: the server does not have it.
+        """
+        if self._rows("SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
+            return
+        try:
+            self._execute("CREATE EXTENSION vector")
+        except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
+            raise UserError(
+                f"{self._connection.server}: lacks the extension vector ({one_line(error)}): install pgvector on the "
+                "server, as with the image pgvector/pgvector"
+            ) from None
 
     def declared_dimension(self) -> int:
         """D of the table's column."""
         rows = self._rows(
-            "SELECT atttypmod FROM pg_attribute WHERE attrelid = {name}::regclass AND attname = 'embedding'"
+            "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass({name}) AND attname = 'embedding'"
         )
         return int(rows[0][0])
 
-    def _nearest(self, query: FloatArray, k: int, where: Where) -> list[tuple[int, float]]:
-        conditions, values = _conditions(where)
-        literal = self.literal(query)
-        select = "SELECT id, -(embedding <#> %s) FROM {table} WHERE {where} ORDER BY embedding <#> %s LIMIT %s"
-        statement = self._sql(select, where=conditions)
-        with self._connection.transaction():
-            self._connection.execute(
-                "SELECT set_config('hnsw.ef_search', %s, true)", (str(min(1000, max(_EF_SEARCH, k))),)
+    def _create(self) -> None:
+        kind = sql.SQL(self.column_type).format(dimension=sql.Literal(self.dimension))
+        self._execute(
+            "CREATE TABLE IF NOT EXISTS {table} (id bigint PRIMARY KEY, embedding {kind} NOT NULL, "
+            "metadata jsonb NOT NULL)",
+            kind=kind,
+        )
+        self._execute("CREATE INDEX IF NOT EXISTS {gin} ON {table} USING gin (metadata jsonb_path_ops)")
+
+    def _columns(self) -> set[str]:
+        """Names of the table's columns; empty: there is no such table."""
+        rows = self._rows(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass({name}) AND attnum > 0 AND NOT attisdropped"
+        )
+        return {name for (name,) in rows}
+
+    def _check_columns(self) -> None:
+        if self._columns() != _COLUMNS:
+            raise UserError(f"{self._place} is a table of something else: give another --store.collection")
+        size = self.declared_dimension()
+        if size != self.dimension:
+            raise UserError(
+                f"{self._place} holds vectors of {size} dimensions, but the encoder makes {self.dimension}: give "
+                "another --store.collection"
             )
-            rows = self._connection.execute(statement, (literal, *values, literal, k)).fetchall()
-            if len(rows) < k:
-                self._connection.execute("SET LOCAL enable_indexscan = off")
-                rows = self._connection.execute(statement, (literal, *values, literal, k)).fetchall()
+
+    def _takes_over(self, mine: StoreOwner) -> bool:
+        remedy = f"drop it: DROP TABLE {self._quoted}"
+        return takes_over(mine, self._owner(), self._count, place=self._place, remedy=remedy)
+
+    def _lock_to_write(self) -> None:
+        """Until the end of the transaction nobody takes the table over. Raises UserError: somebody has."""
+        self._execute("LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+        still_mine(self._mine, self._owner(), place=self._place)
+
+    def _owner(self) -> StoreOwner | None:
+        ((comment,),) = self._rows("SELECT obj_description(to_regclass({name}), 'pg_class')")
+        return StoreOwner.from_json(comment)
+
+    def _may_compact(self) -> tuple[bool, bool]:
+        """Whether the table is ours (others are skipped with a mere warning), and without an index that takes long."""
+        ((owns,),) = self._rows("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass({name})")
+        return bool(owns), self._count() <= self._config.exact_up_to
+
+    def _count(self) -> int:
+        return int(self._rows("SELECT count(*) FROM {table}")[0][0])
+
+    def _extension(self) -> tuple[int, ...]:
+        """Version of pgvector; (0,): it is not there."""
+        rows = self._rows("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        return tuple(int(part) for part in rows[0][0].split(".")[:2]) if rows else (0,)
+
+    def _maintain(self) -> None:
+        many = self._count() > self._config.exact_up_to
+        # Asked for first: whoever does not own the table may not even ask for IF NOT EXISTS.
+        ((there,),) = self._rows("SELECT to_regclass({hnsw_name}) IS NOT NULL")
+        if many and not there and self.dimension <= _HNSW_DIMENSIONS:
+            with self._connection.raw.transaction():
+                self._execute("SET LOCAL maintenance_work_mem = {memory}", memory=sql.Literal(_BUILD_MEMORY))
+                self._execute("CREATE INDEX IF NOT EXISTS {hnsw} ON {table} USING hnsw (embedding vector_ip_ops)")
+        # Without it the server guesses how many rows a filter lets through, and walks where it should look up.
+        self._execute("ANALYZE {table}")
+
+    # ----------------------------------------------------------------- search
+
+    def _nearest(self, query: FloatArray, k: int, where: Where) -> list[tuple[int, float]]:
+        chosen, values = conditions(where)
+        literal = self.literal(query)
+        select: LiteralString = (
+            "SELECT id, -(embedding <#> %s) FROM {table} WHERE {where} ORDER BY embedding <#> %s LIMIT %s"
+        )
+        rows = self._rows(select, (literal, *values, literal, k), where=chosen)
+        if len(rows) < k:
+            self._execute("SET LOCAL enable_indexscan = off")
+            rows = self._rows(select, (literal, *values, literal, k), where=chosen)
         return sorted(((int(id), float(cosine)) for id, cosine in rows), key=lambda one: (-one[1], one[0]))
 
-    def _sql(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
+    # ------------------------------------------------------------- statements
+
+    @property
+    def _quoted(self) -> str:
+        return f'"{self._config.collection}"'
+
+    @property
+    def _place(self) -> str:
+        return f"{self._connection.server}: its table {self._config.collection}"
+
+    def _sql(self, text: LiteralString, parts: Mapping[str, sql.Composable] | None = None) -> sql.Composed:
         name = self._config.collection
         names: dict[str, sql.Composable] = {
-            "table": self._table,
-            "name": sql.Literal(f'"{name}"'),
+            "table": sql.Identifier(name),
+            "name": sql.Literal(self._quoted),
             "gin": sql.Identifier(f"{name}_metadata"),
             "hnsw": sql.Identifier(f"{name}_embedding"),
+            "hnsw_name": sql.Literal(f'"{name}_embedding"'),
         }
-        return sql.SQL(text).format(**names, **parts)
+        return sql.SQL(text).format(**names, **(parts or {}))
 
-    def _rows(self, text: LiteralString, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(self._sql(text), values).fetchall()
+    def _execute(self, text: LiteralString, **parts: sql.Composable) -> None:
+        self._connection.raw.execute(self._sql(text, parts))
 
-    def _call(self, call: Callable[[], Result]) -> Result:
-        """One call at a time; a lost connection is made again, and the call repeated once."""
-        with self._lock:
-            try:
-                return call()
-            except psycopg.OperationalError:
-                if not self._connection.broken:
-                    raise
-                self._connection = self._connect()
-                return call()
-
-
-def _conditions(where: Where) -> tuple[sql.Composable, list[str]]:
-    """SQL of a filter with its values. A field may hold a value or a list of them: both forms are asked for."""
-    if not where:
-        return sql.SQL("true"), []
-    values = [form for condition in where for value in condition.any_of for form in _forms(condition, value)]
-    groups = [sql.SQL("({})").format(_any(2 * len(condition.any_of))) for condition in where]
-    return sql.SQL(" AND ").join(groups), values
-
-
-def _any(count: int) -> sql.Composed:
-    return sql.SQL(" OR ").join([sql.SQL("metadata @> %s::jsonb")] * count)
-
-
-def _forms(condition: Condition, value: str | int) -> tuple[str, str]:
-    return json.dumps({condition.field: value}), json.dumps({condition.field: [value]})
+    def _rows(
+        self, text: LiteralString, values: Sequence[object] = (), **parts: sql.Composable
+    ) -> list[tuple[Any, ...]]:
+        return self._connection.raw.execute(self._sql(text, parts), values or None).fetchall()

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rag_qa.config.store import StoreConfig
-from rag_qa.document_processor.server_attempts import attempt
+from rag_qa.document_processor.metadata_filter import server_record, server_text
+from rag_qa.document_processor.qdrant_calls import calling
+from rag_qa.document_processor.store_owner import StoreOwner, still_mine, takes_over
 from rag_qa.document_processor.vector_store import check_batch, check_queries
 from rag_qa.protocols import Condition, FloatArray, IdArray, Metadata, Where
-from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.errors import UserError
 
 try:
     from qdrant_client import QdrantClient, models
-    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 except ImportError:
     raise UserError("--store.backend qdrant needs the package qdrant-client: pip install qdrant-client") from None
 
@@ -34,30 +35,34 @@ _INDEXED = {
     "source": models.PayloadSchemaType.KEYWORD,
     "page": models.PayloadSchemaType.INTEGER,
 }
-_REMEDY = "start it, as with `docker run -p 6333:6333 qdrant/qdrant`, or give another --store.url"
+_OWNER = "rag_qa_index"
 
 
 class QdrantStore:
     """One collection. Safe to use from several threads."""
 
-    def __init__(self, config: StoreConfig, folder: Path | None, dimension: int) -> None:
+    def __init__(
+        self, config: StoreConfig, folder: Path | None, dimension: int, owner: StoreOwner | None = None
+    ) -> None:
         """Connect, and make the collection if it is not there.
 
         Args:
             config: where the server is; without a url Qdrant runs in this process.
             folder: where it keeps its files then; None: in memory.
             dimension: D of the vectors.
+            owner: the index whose collection on a server it must be; None: anybody's. A folder is the index's own.
 
         Raises:
             UserError: the server is not reached or refuses, the folder is in use, or the collection has another
-                dimension.
+                dimension or another index's vectors.
         """
         self.dimension = dimension
         self._config, self._folder, self._name = config, folder, config.collection
+        self._mine = owner if config.url is not None else None
         self._lock = threading.RLock()
         self._client = self._connect()
         try:
-            self._call(self._prepare)
+            self._prepare()
         except BaseException:
             self._client.close()
             raise
@@ -65,13 +70,14 @@ class QdrantStore:
     def add(self, ids: IdArray, vectors: FloatArray, metadata: Sequence[Metadata]) -> None:
         ids, vectors = check_batch(ids, vectors, metadata, self.dimension)
         with self._lock:
+            self._check_still_mine()
             known = self._present(ids)
             if known:
                 raise ValueError(f"id {known[0]} is in the store already")
             for first in range(0, len(ids), _BATCH):
                 part = slice(first, first + _BATCH)
                 points = [
-                    models.PointStruct(id=id, vector=vector, payload=_payload(record))
+                    models.PointStruct(id=id, vector=vector, payload=server_record(record))
                     for id, vector, record in zip(
                         ids[part].tolist(), vectors[part].tolist(), metadata[part], strict=True
                     )
@@ -80,6 +86,7 @@ class QdrantStore:
 
     def remove(self, ids: IdArray) -> int:
         with self._lock:
+            self._check_still_mine()
             present = self._present(np.unique(np.asarray(ids, dtype=np.int64)))
             for first in range(0, len(present), _BATCH):
                 selector = models.PointIdsList(points=[*present[first : first + _BATCH]])
@@ -166,20 +173,64 @@ class QdrantStore:
             ) from None
 
     def _prepare(self) -> None:
-        if self._client.collection_exists(self._name):
-            vectors = self._client.get_collection(self._name).config.params.vectors
-            size = vectors.size if isinstance(vectors, models.VectorParams) else None
-            if size != self.dimension:
-                raise UserError(
-                    f"{self._server}: its collection {self._name} holds vectors of {size} dimensions, but the encoder "
-                    f"makes {self.dimension}: give another --store.collection"
-                )
+        if not self._call(lambda: self._client.collection_exists(self._name)):
+            self._create()
+        info = self._call(lambda: self._client.get_collection(self._name))
+        self._check_vectors(info.config.params.vectors)
+        if self._config.url is None:
             return
+        if self._mine is not None:
+            self._claim(self._mine, _owner_of(info))
+        for field, kind in _INDEXED.items():  # the embedded one has no such indexes
+            if field not in info.payload_schema:
+                self._call(
+                    lambda field=field, kind=kind: self._client.create_payload_index(self._name, field, kind, wait=True)
+                )
+
+    def _create(self) -> None:
         parameters = models.VectorParams(size=self.dimension, distance=models.Distance.DOT)
-        self._client.create_collection(self._name, vectors_config=parameters)
-        if self._config.url is not None:  # the embedded one has no such indexes
-            for field, kind in _INDEXED.items():
-                self._client.create_payload_index(self._name, field, kind)
+        metadata = None if self._mine is None else {_OWNER: self._mine.to_json()}
+        try:
+            self._call(lambda: self._client.create_collection(self._name, vectors_config=parameters, metadata=metadata))
+        except UserError:
+            # Another process was quicker, or an earlier attempt whose answer was lost.
+            if not self._call(lambda: self._client.collection_exists(self._name)):
+                raise
+
+    def _check_vectors(self, vectors: Any) -> None:
+        fits = isinstance(vectors, models.VectorParams)
+        if not fits or vectors.distance not in (models.Distance.DOT, models.Distance.COSINE):
+            raise UserError(f"{self._place} is a collection of something else: give another --store.collection")
+        if vectors.size != self.dimension:
+            raise UserError(
+                f"{self._place} holds vectors of {vectors.size} dimensions, but the encoder makes {self.dimension}: "
+                "give another --store.collection"
+            )
+
+    def _claim(self, owner: StoreOwner, found: StoreOwner | None) -> None:
+        """Write the owner on an empty collection. Raises UserError: it is another's, or the server cannot keep it."""
+        remedy = f"delete it: curl -X DELETE {(self._config.address or '').rstrip('/')}/collections/{self._name}"
+        if takes_over(owner, found, self._count, place=self._place, remedy=remedy):
+            self._call(lambda: self._client.update_collection(self._name, metadata={_OWNER: owner.to_json()}))
+            if self._owner() is None:
+                raise UserError(
+                    f"{self._server}: does not keep to which index a collection belongs, as servers before 1.16 do "
+                    "not: update it"
+                )
+
+    def _check_still_mine(self) -> None:
+        if self._mine is not None:
+            still_mine(self._mine, self._owner(), place=self._place)
+
+    def _owner(self) -> StoreOwner | None:
+        return _owner_of(self._call(lambda: self._client.get_collection(self._name)))
+
+    @property
+    def _place(self) -> str:
+        return f"{self._server}: its collection {self._name}"
+
+    def _count(self) -> int:
+        return self._call(lambda: self._client.count(self._name, exact=True)).count
 
     def _present(self, ids: IdArray) -> list[int]:
         found: list[int] = []
@@ -192,33 +243,18 @@ class QdrantStore:
         return sorted(found)
 
     def _call(self, call: Callable[[], Result]) -> Result:
-        try:
-            return attempt(
-                call,
-                retries=self._config.retries,
-                unreachable=ResponseHandlingException,
-                server=self._server,
-                remedy=_REMEDY,
-            )
-        except UnexpectedResponse as error:
-            advice = (
-                f"set its key in the environment variable {self._config.api_key_env}"
-                if error.status_code in (401, 403)
-                else "see the server's log"
-            )
-            reason = one_line(error.content.decode(errors="replace"))[:200] or error.reason_phrase
-            raise UserError(f"{self._server}: refused with status {error.status_code} ({reason}): {advice}") from None
+        return calling(call, self._config, self._server)
 
 
-def _payload(metadata: Metadata) -> dict[str, Any]:
-    return {field: list(value) if isinstance(value, tuple) else value for field, value in metadata.items()}
+def _owner_of(info: models.CollectionInfo) -> StoreOwner | None:
+    return StoreOwner.from_json((info.config.metadata or {}).get(_OWNER))
 
 
 def _condition(condition: Condition) -> models.Filter:
     """One value is enough; Qdrant keeps strings and whole numbers apart, so each kind is asked for on its own."""
     # A name with a dot would be taken for a path.
-    key = condition.field if condition.field.isidentifier() else f'"{condition.field}"'
-    words = [value for value in condition.any_of if isinstance(value, str)]
+    key = condition.field if condition.field.isidentifier() else f'"{server_text(condition.field)}"'
+    words = [server_text(value) for value in condition.any_of if isinstance(value, str)]
     numbers = [value for value in condition.any_of if not isinstance(value, str)]
     kinds: list[Any] = [values for values in (words, numbers) if values]
     return models.Filter(should=[models.FieldCondition(key=key, match=models.MatchAny(any=values)) for values in kinds])

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -76,6 +77,9 @@ def _front_matter(text: str) -> tuple[int, dict[str, str]]:
     if match is None:
         return 0, {}
     try:
+        # A few lines of lists of references to lists would be gigabytes, written out.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(match.group(1), yaml.SafeLoader)):
+            return 0, {}
         values = yaml.safe_load(match.group(1))
     except (yaml.YAMLError, ValueError, RecursionError):
         return 0, {}
@@ -112,7 +116,8 @@ def _without_comments(text: str, code: list[tuple[int, int]]) -> tuple[str, int]
 
     def blank(match: re.Match[str]) -> str:
         nonlocal n_hidden
-        if any(start <= match.start() < end for start, end in code):
+        block = bisect_right(code, (match.start(), len(text))) - 1
+        if block >= 0 and match.start() < code[block][1]:
             return match.group()
         n_hidden += sum(not char.isspace() for char in match.group()) - len("<!---->")
         return re.sub(r"[^\n]", " ", match.group())

@@ -1,7 +1,7 @@
 """Vector stores: the protocol, the factory, and the default one, FAISS in this process.
 
-Small collections are compared with the query one by one. Large ones are searched by sign codes first
-(`sign_codes.py`), and the best thousand of those exactly: the vectors themselves stay in memory in float32.
+Small collections are compared with the query one by one. Large ones are searched by codes of one bit a dimension first
+(`binary_codes.py`), and the best thousand of those exactly: the vectors themselves stay in memory in float32.
 """
 
 import threading
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_qa.config.store import StoreConfig
+from rag_qa.document_processor.binary_codes import BinaryCodes, packed
 from rag_qa.document_processor.metadata_filter import MetadataIndex, check_metadata
-from rag_qa.document_processor.sign_codes import SignCodes, row_selector
 from rag_qa.document_processor.store_files import generation_path, generations, read_generation, write_generation
+from rag_qa.document_processor.store_owner import StoreOwner
 from rag_qa.protocols import FloatArray, IdArray, Metadata, VectorStore, Where
 
 __all__ = ["FaissStore", "VectorStore", "build_store", "check_batch", "check_queries"]
@@ -25,7 +26,13 @@ _FEW = 2000  # rows that are multiplied at once sooner than a selector is made f
 _REMEMBERED_FILTERS = 256
 
 
-def build_store(config: StoreConfig, folder: Path | None, dimension: int, generation: int | None = None) -> VectorStore:
+def build_store(
+    config: StoreConfig,
+    folder: Path | None,
+    dimension: int,
+    generation: int | None = None,
+    owner: StoreOwner | None = None,
+) -> VectorStore:
     """The configured store for vectors of `dimension`; `folder` None keeps everything in memory.
 
     Args:
@@ -33,18 +40,20 @@ def build_store(config: StoreConfig, folder: Path | None, dimension: int, genera
         folder: where the store's own files lie. A server needs none.
         dimension: D of the vectors.
         generation: FAISS only: which of the saved generations to read; None: the last, if there is any.
+        owner: servers only: the index to which the collection must belong; None: any.
 
     Raises:
-        UserError: a server cannot be reached, a package is missing, or a file is missing or damaged.
+        UserError: a server cannot be reached or refuses, its collection belongs to another index, a package is
+            missing, or a file is missing or damaged.
     """
     if config.backend == "qdrant":
         from rag_qa.document_processor.qdrant_store import QdrantStore
 
-        return QdrantStore(config, None if folder is None else folder / "qdrant", dimension)
+        return QdrantStore(config, None if folder is None else folder / "qdrant", dimension, owner)
     if config.backend == "pgvector":
         from rag_qa.document_processor.pgvector_store import PgVectorStore
 
-        return PgVectorStore(config, dimension)
+        return PgVectorStore(config, dimension, owner)
     return FaissStore(dimension, folder, config, generation)
 
 
@@ -108,11 +117,11 @@ class FaissStore:
             candidates = max(self._config.candidates, _CANDIDATES_PER_RESULT * k)
             if rows is not None and count <= max(_FEW, candidates):
                 return [self._best(query, rows, k) for query in queries]
-            parameters = None if rows is None else self._selector(rows)
+            mask = None if rows is None else self._mask(rows)
             if len(self._ids) <= self._config.exact_up_to or candidates >= count:
-                found = self._flat.search(queries, min(k, count), params=parameters)[1]
+                found = self._flat_search(queries, min(k, count), mask)
             else:
-                found = self._sign_codes().search(queries, candidates, parameters)
+                found = self._binary_codes().search(queries, candidates, mask)[1]
             return [self._best(query, near[near >= 0], k) for query, near in zip(queries, found, strict=True)]
 
     def ids(self) -> IdArray:
@@ -153,7 +162,7 @@ class FaissStore:
     def _clear(self) -> None:
         self._ids: IdArray = np.empty(0, dtype=np.int64)
         self._flat = faiss.IndexFlatIP(self.dimension)
-        self._codes: SignCodes | None = None
+        self._codes: BinaryCodes | None = None
         self._metadata = MetadataIndex()
         self._changed()
 
@@ -196,15 +205,22 @@ class FaissStore:
         rows = self._filters[where]
         return None if len(rows) == len(self._ids) else rows
 
-    def _selector(self, rows: IdArray) -> faiss.SearchParameters:
+    def _mask(self, rows: IdArray) -> NDArray[np.bool_]:
         mask = np.zeros(len(self._ids), dtype=np.bool_)
         mask[rows] = True
-        return row_selector(mask)
+        return mask
 
-    def _sign_codes(self) -> SignCodes:
+    def _flat_search(self, queries: FloatArray, count: int, mask: NDArray[np.bool_] | None) -> IdArray:
+        """(Q, count) rows with the highest inner products."""
+        selector = None if mask is None else faiss.IDSelectorBitmap(packed(mask))
+        # faiss's types know the constructors of its C++ side only.
+        parameters = faiss.SearchParameters(sel=selector)  # pyright: ignore[reportCallIssue]
+        return self._flat.search(queries, count, params=parameters)[1]
+
+    def _binary_codes(self) -> BinaryCodes:
         """Codes of all rows, made afresh when the collection has doubled and its mean may have moved."""
         if self._codes is None or len(self._ids) > 2 * self._codes.built_from:
-            self._codes = SignCodes(self._matrix())
+            self._codes = BinaryCodes(self._matrix())
         return self._codes
 
     def _best(self, query: FloatArray, rows: IdArray, k: int) -> list[tuple[int, float]]:

@@ -19,10 +19,9 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1 if the prediction equals one of the answers but for case, punctuation and articles, else 0.
 
     Without answers the question cannot be answered, and the empty prediction is right (SQuAD 2.0, Rajpurkar et al.
-    2018, §4). If an answer or the prediction is Chinese, CMRC 2018's rules hold, else SQuAD's.
+    2018, §4). If an answer or the prediction is Chinese, CMRC 2018's rules hold, else those of SQuAD 2.0's script.
     """
-    if not answers:
-        return float(not prediction.strip())
+    answers = answers or ("",)
     normal_form = cmrc_normal_form if is_chinese(prediction, *answers) else squad_normal_form
     return float(normal_form(prediction) in {normal_form(answer) for answer in answers})
 
@@ -32,19 +31,16 @@ def token_f1(prediction: str, answers: Sequence[str]) -> float:
 
     English (SQuAD, Rajpurkar et al. 2016, §6.1): words in common, each as often as both have it, whatever their order.
     Chinese (CMRC 2018, Cui et al. 2019, §4): the longest run of characters in common. Both: precision is its share of
-    the prediction, recall its share of the answer, F1 = 2 precision recall / (precision + recall). Without
-    answers as for `exact_match`.
+    the prediction, recall its share of the answer, F1 = 2 precision recall / (precision + recall). Where nothing is
+    left of one of both, it is 1 if nothing is left of either, else 0. Without answers as for `exact_match`.
     """
-    if not answers:
-        return float(not prediction.strip())
+    answers = answers or ("",)
     one = _chinese_f1 if is_chinese(prediction, *answers) else _english_f1
     return max(one(prediction, answer) for answer in answers)
 
 
 def _english_f1(prediction: str, answer: str) -> float:
     ours, theirs = squad_normal_form(prediction).split(), squad_normal_form(answer).split()
-    if not ours or not theirs:
-        return float(ours == theirs)
     return _f1((Counter(ours) & Counter(theirs)).total(), len(ours), len(theirs))
 
 
@@ -54,7 +50,10 @@ def _chinese_f1(prediction: str, answer: str) -> float:
 
 
 def _f1(common: int, n_ours: int, n_theirs: int) -> float:
-    return 2 * common / (n_ours + n_theirs) if common else 0.0
+    """The harmonic mean of common / n_ours and common / n_theirs."""
+    if not n_ours or not n_theirs:
+        return float(n_ours == n_theirs)
+    return 2 * common / (n_ours + n_theirs)
 
 
 def _longest_common_run(a: Sequence[str], b: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """Data sets in the layout of BEIR (Thakur et al. 2021): FOLDER/corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,7 @@ from rag_qa.evaluation.evaluation_set import EvaluationQuestion, EvaluationSet, 
 from rag_qa.types import Document
 from roadmap_shared.errors import UserError
 
-
-def is_beir(path: Path) -> bool:
-    """Whether a path looks like a folder of this layout."""
-    return (path / "corpus.jsonl").is_file() or (path / "queries.jsonl").is_file()
+_GRADE = re.compile(r"\s*-?[0-9]{1,9}\s*")
 
 
 def load_beir(folder: Path, split: str = "test") -> EvaluationSet:
@@ -20,7 +18,7 @@ def load_beir(folder: Path, split: str = "test") -> EvaluationSet:
 
     Args:
         folder: with `corpus.jsonl` (`_id`, `text` and perhaps `title`), `queries.jsonl` (`_id`, `text`) and
-            `qrels/SPLIT.tsv` (query id, document id, grade, below a line of names).
+            `qrels/SPLIT.tsv` (query id, document id, grade, perhaps below a line of names).
         split: name of the judgements.
 
     Returns:
@@ -34,7 +32,7 @@ def load_beir(folder: Path, split: str = "test") -> EvaluationSet:
     documents = _documents(folder / "corpus.jsonl")
     judged = _qrels(_split_file(folder, split))
     known = {document.source for document in documents}
-    queries = dict(_queries(folder / "queries.jsonl"))
+    queries = _queries(folder / "queries.jsonl")
     questions = tuple(
         EvaluationQuestion(id=name, text=text, relevant=judged[name])
         for name, text in queries.items()
@@ -64,28 +62,34 @@ def _documents(path: Path) -> list[Document]:
     return list(documents.values())
 
 
-def _queries(path: Path) -> Iterator[tuple[str, str]]:
+def _queries(path: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
     for place, fields in _records(path):
-        yield _field(fields, "_id", place), _field(fields, "text", place)
+        name = _field(fields, "_id", place)
+        if name in queries:
+            raise UserError(f"{place}: the question '{name}' stands in the file twice")
+        queries[name] = _field(fields, "text", place)
+    return queries
 
 
 def _qrels(path: Path) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
+    for place, (number, line) in enumerate(_lines(path)):
         parts = line.rstrip("\r").split("\t")
-        if number == 1 and not _is_grade(parts[-1]):
-            continue
-        if len(parts) != 3 or not _is_grade(parts[2]):
+        if place == 0 and not _GRADE.fullmatch(parts[-1]):
+            continue  # names of the columns
+        if len(parts) != 3 or not _GRADE.fullmatch(parts[2]):
             raise UserError(
                 f"{path}:{number}: expected a query id, a document id and a whole number as grade, separated by tabs, "
                 f"found {line[:60]!r}"
             )
-        judged.setdefault(parts[0], {})[parts[1]] = int(parts[2])
+        query, document, grade = parts[0], parts[1], int(parts[2])
+        if judged.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise UserError(
+                f"{path}:{number}: the document '{document}' is judged {grade} for the question '{query}', and "
+                f"{judged[query][document]} above"
+            )
     return judged
-
-
-def _is_grade(text: str) -> bool:
-    return text.strip().lstrip("-").isdecimal()
 
 
 def _split_file(folder: Path, split: str) -> Path:

@@ -85,20 +85,15 @@ def compare(
     """
     _check_questions(a, b)
     changes = [Change(question_id=question, a=a[question], b=b[question]) for question in a]
+    scores_a, scores_b = [change.a for change in changes], [change.b for change in changes]
     wins = tuple(change.question_id for change in changes if change.difference > TIE)
     losses = tuple(change.question_id for change in changes if change.difference < -TIE)
     return Comparison(
         metric=metric,
         n_questions=len(changes),
-        mean_a=fsum(a.values()) / len(a),
-        mean_b=fsum(b.values()) / len(b),
-        paired=paired_bootstrap(
-            [change.a for change in changes],
-            [change.b for change in changes],
-            confidence=confidence,
-            n_resamples=n_resamples,
-            seed=seed,
-        ),
+        mean_a=fsum(scores_a) / len(changes),
+        mean_b=fsum(scores_b) / len(changes),
+        paired=paired_bootstrap(scores_a, scores_b, confidence=confidence, n_resamples=n_resamples, seed=seed),
         wins=wins,
         losses=losses,
         ties=len(changes) - len(wins) - len(losses),

@@ -7,7 +7,8 @@ The inputs are plain data, what each stage handed on, so that any pipeline can b
 - truncation: a chunk has it, in the part that the encoder never sees, and the word search has not made up for it.
 - sparse, dense: the chunk is not among the candidates of that search, and the other search has not ranked it among the
   first k either. If neither has it among its candidates: search.
-- fusion: a search that had it among its own first k was outvoted, or all searches had it further down.
+- fusion: a search that had it among its own first k was outvoted, or all searches had it further down, or only another
+  wording of the question had it.
 - reranking: fusion had it among the first k, and the reranker or MMR put it behind them.
 - answering: it was among the k passages that were read, and the answer is wrong or a refusal.
 """
@@ -161,7 +162,8 @@ def _lost(question: TracedQuestion, gold: Gold, corpus: _Corpus) -> tuple[Stage,
     around = [chunk for chunk in corpus.chunks.get(source, ()) if chunk.start < end and start < chunk.end]
     holders = [chunk for chunk in around if chunk.start <= start and end <= chunk.end]
     if not holders:
-        return Stage.CHUNKING, f"{_shown(gold.quote)} lies across {len(around)} chunks of {source}, whole in none"
+        parts = f"{len(around)} chunk{'s' if len(around) != 1 else ''}"
+        return Stage.CHUNKING, f"{_shown(gold.quote)} lies across {parts} of {source}, whole in none"
     ids = {chunk.id for chunk in holders}
     if ids & set(question.final):
         rank = _rank(question.final, ids)
@@ -185,7 +187,8 @@ def _lost_in_search(question: TracedQuestion, ids: set[int], unseen: bool) -> tu
             return Stage.RERANKING, f"{detail}; put behind rank {k} after that"
     missed = [name for name, rank in ranks.items() if rank is None]
     outvoted = len(ranks) > 1 and any(rank is not None and rank <= k for rank in ranks.values())
-    if outvoted or (not missed and len(ranks) > 1):
+    reworded = len(missed) == len(ranks) and fused is not None  # found by another wording of the question
+    if outvoted or reworded or (not missed and len(ranks) > 1):
         return Stage.FUSION, f"{detail}; not among the first {k}"
     if unseen and "dense" in ranks:
         return Stage.TRUNCATION, f"the encoder does not see this part of the chunk; {detail}"

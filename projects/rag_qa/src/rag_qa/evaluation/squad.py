@@ -138,7 +138,8 @@ class _Reader:
         if isinstance(found, int) and name == "id":
             return str(found)
         if not isinstance(found, str) or not found.strip():
-            problem = "is missing" if found is None else "is empty" if found == "" else f"must be text, not {found!r}"
+            problem = "is empty" if isinstance(found, str) else f"must be text, not {found!r}"
+            problem = "is missing" if found is None else problem
             self._fail(place, f"'{name}' {problem}", question)
         return found
 

@@ -2,22 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rag_qa.document_processor.sentences import sentence_spans
 from rag_qa.generation.linear_ranking import LinearRanker
-from rag_qa.generation.sentence_ranker import Question, Sentence, sentence_features
+from rag_qa.generation.sentence_features import Similarities, sentence_features
+from rag_qa.generation.sentence_ranker import Question, Sentence
+from rag_qa.generation.statements import StatementSpan, statement_spans
 from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.protocols import Encoder, FloatArray
 from rag_qa.types import Retrieved
 
 _CACHED_PASSAGES = 512
-_LONGEST_SENTENCE = 1500
-"""Characters: a line of a table or of minified code is cut into pieces of this length."""
-_NO_STATEMENT = ("#", ">>>", "...", "```")
-"""How headings and examples of code begin: they are read with their passage, and answer nothing by themselves."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,29 @@ class Evidence:
 
     statistics: TermStatistics
 
+    def ranked_by(self, ranker: LinearRanker) -> "Evidence":
+        """The same with the sentences in another order."""
+        scores = [ranker.score(row) for row in self.features]
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        return replace(
+            self,
+            sentences=tuple(self.sentences[i] for i in order),
+            scores=tuple(scores[i] for i in order),
+            features=tuple(self.features[i] for i in order),
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One passage: its statements, and vectors of length 1."""
+
+    statements: list[StatementSpan]
+    vectors: FloatArray
+    """(3, n_statements, D): of each, of it with the one before, and of it with the one behind."""
+
+    whole: FloatArray
+    """(D,)"""
+
 
 class EvidenceReader:
     """Reads retrieved passages for a question. Vectors of the sentences of recent passages are kept in memory."""
@@ -50,51 +70,95 @@ class EvidenceReader:
         """
         self.encoder, self.statistics = encoder, statistics
         self._ranker = ranker
-        self._kept: OrderedDict[str, tuple[list[tuple[int, int]], FloatArray, FloatArray]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, tuple[str, ...]], _Read] = OrderedDict()
 
     def read(self, question: str, retrieved: Sequence[Retrieved]) -> Evidence:
         """Rank the sentences of the passages."""
         asked = Question.of(question)
         parts = [self._passage(item.chunk.text, item.chunk.headings) for item in retrieved]
         query = self.encoder.encode([question])[0]
-        sentences = [
-            Sentence(item.chunk.text[start:end], p, start, end)
-            for p, (item, (spans, _, _)) in enumerate(zip(retrieved, parts, strict=True))
-            for start, end in spans
-        ]
-        vectors = [part[1] for part in parts if len(part[1])]
-        cosines = np.concatenate(vectors) @ query if vectors else np.zeros(0, dtype=np.float32)
-        passage_cosines = np.array([part[2] @ query for part in parts], dtype=np.float32)
+        sentences, similarities = _joined(retrieved, parts, query)
         statistics = self.statistics or TermStatistics.of(sentence.text for sentence in sentences)
-        features = sentence_features(asked, sentences, cosines, passage_cosines, statistics)
-        scores = [self._ranker.score(row) for row in features]
-        order = sorted(range(len(sentences)), key=lambda i: -scores[i])
-        return Evidence(
+        unranked = Evidence(
             question=asked,
             retrieved=tuple(retrieved),
-            sentences=tuple(sentences[i] for i in order),
-            scores=tuple(scores[i] for i in order),
-            features=tuple(features[i] for i in order),
-            passage_cosines=passage_cosines,
+            sentences=tuple(sentences),
+            scores=(0.0,) * len(sentences),
+            features=tuple(sentence_features(asked, sentences, similarities, statistics)),
+            passage_cosines=similarities.passages,
             statistics=statistics,
         )
+        return unranked.ranked_by(self._ranker)
 
-    def _passage(self, text: str, headings: tuple[str, ...]) -> tuple[list[tuple[int, int]], FloatArray, FloatArray]:
-        """Sentences of a passage, its headings left out, their vectors (n, D) and the vector of the whole, (D,)."""
-        if text not in self._kept:
-            sentences = ((a, b) for a, b in sentence_spans(text) if text[a:b] not in headings)
-            spans = [
-                piece for a, b in sentences if not text.startswith(_NO_STATEMENT, a) for piece in _pieces(text, a, b)
-            ]
-            vectors = self.encoder.encode([text, *(text[start:end] for start, end in spans)])
-            self._kept[text] = (spans, vectors[1:], vectors[0])
-        self._kept.move_to_end(text)
+    def _passage(self, text: str, headings: tuple[str, ...]) -> _Read:
+        """A passage cut and encoded, or what is kept of it."""
+        key = (text, headings)
+        if key not in self._kept:
+            statements = statement_spans(text, headings)
+            vectors = self.encoder.encode([text, *(text[statement.start : statement.end] for statement in statements)])
+            own = vectors[1:]
+            three = np.stack([own, _with_neighbour(own, -1), _with_neighbour(own, 1)])
+            self._kept[key] = _Read(statements, three, vectors[0])
+        self._kept.move_to_end(key)
         while len(self._kept) > _CACHED_PASSAGES:
             self._kept.popitem(last=False)
-        return self._kept[text]
+        return self._kept[key]
 
 
-def _pieces(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """A sentence, or its pieces where it is too long to be one; blanks are no sentence."""
-    cuts = [(a, min(a + _LONGEST_SENTENCE, end)) for a in range(start, end, _LONGEST_SENTENCE)]
-    return [(a, b) for a, b in cuts if text[a:b].strip()]
+def _joined(
+    retrieved: Sequence[Retrieved], parts: Sequence[_Read], query: FloatArray
+) -> tuple[list[Sentence], Similarities]:
+    """The sentences of all passages, each once, and their similarities."""
+    sentences: list[Sentence] = []
+    rows: list[FloatArray] = []
+    taken: dict[str, list[tuple[int, int]]] = {}
+    places = _places(retrieved, parts)
+    for p, (item, part) in enumerate(zip(retrieved, parts, strict=True)):
+        cosines = part.vectors @ query  # (3, n_statements)
+        for i, (statement, place) in enumerate(zip(part.statements, places[p], strict=True)):
+            if _is_part(place, taken.setdefault(item.chunk.source, []), places, retrieved, p):
+                continue
+            taken[item.chunk.source].append(place)
+            text = item.chunk.text[statement.start : statement.end]
+            sentences.append(Sentence(text, p, statement.start, statement.end, statement.heading))
+            rows.append(cosines[:, i])
+    own, before, after = np.array(rows, dtype=np.float32).reshape(len(rows), 3).T
+    passages = np.array([part.whole @ query for part in parts], dtype=np.float32)
+    return sentences, Similarities(own, before, after, passages)
+
+
+def _places(retrieved: Sequence[Retrieved], parts: Sequence[_Read]) -> list[list[tuple[int, int]]]:
+    """Offsets of each passage's statements in its document."""
+    return [
+        [(item.chunk.start + statement.start, item.chunk.start + statement.end) for statement in part.statements]
+        for item, part in zip(retrieved, parts, strict=True)
+    ]
+
+
+def _is_part(
+    place: tuple[int, int],
+    taken: Sequence[tuple[int, int]],
+    places: Sequence[Sequence[tuple[int, int]]],
+    retrieved: Sequence[Retrieved],
+    own: int,
+) -> bool:
+    """Whether another passage holds the same sentence, or the whole of it: overlapping chunks cut sentences apart."""
+    start, end = place
+    if place in taken:
+        return True
+    return any(
+        a <= start and end <= b and (a, b) != place
+        for p, of_passage in enumerate(places)
+        if p != own and retrieved[p].chunk.source == retrieved[own].chunk.source
+        for a, b in of_passage
+    )
+
+
+def _with_neighbour(vectors: FloatArray, step: int) -> FloatArray:
+    """(N, D) directions of each sentence together with the one before (-1) or behind (1) it: that of the sum of their
+    vectors; the sentence's own where there is none."""
+    together = vectors.copy()
+    if len(vectors) > 1:
+        own, other = (slice(1, None), slice(None, -1)) if step < 0 else (slice(None, -1), slice(1, None))
+        together[own] += vectors[other]
+    return together / np.maximum(np.linalg.norm(together, axis=1, keepdims=True), 1e-9)

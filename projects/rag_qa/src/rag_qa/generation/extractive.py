@@ -1,10 +1,11 @@
 """Answers made of the documents' own sentences: nothing is written that does not stand there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from rag_qa.config.generation import GenerationConfig
 from rag_qa.generation import shipped
 from rag_qa.generation.citation_handler import citation_of
+from rag_qa.generation.composition import compose
 from rag_qa.generation.evidence import Evidence, EvidenceReader
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.refusing import checked_question, nothing_found, refusal
@@ -14,8 +15,6 @@ from rag_qa.protocols import Encoder, Turn
 from rag_qa.types import Answer, Retrieved, Statement
 
 N_SPAN_SENTENCES = 3
-_NEAR_BEST = 0.35
-"""A further sentence is added where its odds against the best one are at least this."""
 
 
 class ExtractiveGenerator:
@@ -71,30 +70,25 @@ class ExtractiveGenerator:
             generator=self.name,
         )
 
-    def stream(self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()) -> Iterator[str]:
-        """The answer sentence by sentence."""
+    def stream(
+        self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()
+    ) -> Generator[str, None, Answer]:
+        """The answer sentence by sentence; returns the `Answer`."""
         answer = self.answer(question, retrieved, history)
         if answer.refused:
             yield answer.text
-            return
+            return answer
         for i, statement in enumerate(answer.statements):
             yield statement.text if i == 0 else _joined(["", statement.text], answer.statements[i - 1].text)
+        return answer
 
     def _statements(self, evidence: Evidence, span: ChosenSpan | None) -> tuple[Statement, ...]:
         """The sentence of the span, and further ones that score nearly as well as the best."""
-        order = list(range(len(evidence.sentences)))
-        first = span.sentence if span else 0
-        near = [i for i in order if i != first and _odds(evidence, i) >= _NEAR_BEST]
         statements = []
-        texts: set[str] = set()
-        for i in [first, *near]:
-            sentence = evidence.sentences[i]
-            if sentence.text in texts:  # overlapping chunks hold the same sentence
-                continue
-            texts.add(sentence.text)
-            citation = citation_of(evidence.retrieved[sentence.passage], sentence.start, sentence.end)
-            statements.append(Statement(text=sentence.text, citations=(citation,), supported=True))
-        return tuple(statements[: self.config.max_sentences])
+        for passage, start, end in compose(evidence, span.sentence if span else 0, self.config.max_sentences):
+            citation = citation_of(evidence.retrieved[passage], start, end)
+            statements.append(Statement(text=citation.quote, citations=(citation,), supported=True))
+        return tuple(statements)
 
 
 def chosen_span(evidence: Evidence) -> ChosenSpan | None:
@@ -103,10 +97,6 @@ def chosen_span(evidence: Evidence) -> ChosenSpan | None:
     ranker = shipped.span_ranker("zh" if evidence.question.type.chinese else "en")
     scores = evidence.scores[:N_SPAN_SENTENCES]
     return choose_span(evidence.question, [s.text for s in best], scores, evidence.statistics, ranker)
-
-
-def _odds(evidence: Evidence, i: int) -> float:
-    return 2.718281828 ** min(0.0, evidence.scores[i] - evidence.scores[0])
 
 
 def _joined(texts: Sequence[str], before: str = "") -> str:

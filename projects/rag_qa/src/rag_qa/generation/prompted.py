@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from rag_qa.config.generation import GenerationConfig
 from rag_qa.generation import prompts, shipped
@@ -76,43 +76,40 @@ class PromptedGenerator(ABC):
         refused = self._refusal_before(evidence, question, retrieved)
         if refused is not None:
             return refused
-        confidence = self.calibrator.probability(evidence)
         text = "".join(self.complete(self.messages(question, retrieved, history))).strip()
-        if not text or _is_no_answer(text):
-            return refusal(question, retrieved, confidence, self.name)
-        statements = self._checked(text, question, retrieved)
-        if not any(statement.supported for statement in statements):
-            return refusal(question, retrieved, confidence, self.name)
-        span = chosen_span(evidence)
-        shown = " ".join(_shown(statement) for statement in statements)
-        return Answer(
-            question=question,
-            text=shown,
-            statements=statements,
-            span=span.text if span and span.text in shown else None,
-            confidence=confidence,
-            refused=False,
-            retrieved=tuple(retrieved),
-            generator=self.name,
-        )
+        statements = () if _is_no_answer(text) else self._checked(text, question, retrieved)
+        return self._answer_of(statements, evidence, question, retrieved)
 
-    def stream(self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()) -> Iterator[str]:
-        """The answer's sentences, each as soon as it is whole and checked: what is not supported is never shown."""
+    def stream(
+        self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()
+    ) -> Generator[str, None, Answer]:
+        """The answer's sentences, each as soon as it is whole and checked: what is not supported is never shown.
+
+        Returns the `Answer` made of these very sentences: whoever wants both asks the model once.
+
+        Raises:
+            UserError: as `answer`.
+        """
         question = checked_question(question)
         evidence = self.reader.read(question, retrieved)
         refused = self._refusal_before(evidence, question, retrieved)
         if refused is not None:
             yield refused.text
-            return
-        shown = False
+            return refused
+        statements: list[Statement] = []
+        n_shown = 0
         for sentence in _sentences(self.complete(self.messages(question, retrieved, history))):
             if _is_no_answer(sentence):
                 break
-            for statement in self._checked(sentence, question, retrieved):
-                yield (" " if shown else "") + _shown(statement)
-                shown = True
-        if not shown:
-            yield refusal(question, retrieved, self.calibrator.probability(evidence), self.name).text
+            statements += self._checked(sentence, question, retrieved)
+            if any(statement.supported for statement in statements):  # before the first one it may become a refusal
+                for statement in statements[n_shown:]:
+                    yield (" " if n_shown else "") + _shown(statement)
+                    n_shown += 1
+        answer = self._answer_of(tuple(statements), evidence, question, retrieved)
+        if answer.refused:
+            yield answer.text
+        return answer
 
     def messages(self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()) -> list[Message]:
         """System prompt, history, passages and question within the context window.
@@ -160,6 +157,26 @@ class PromptedGenerator(ABC):
             {"role": "system", "content": prompts.system_prompt(lit.note)},
             {"role": "user", "content": prompts.user_prompt(question, passages, turns)},
         ]
+
+    def _answer_of(
+        self, statements: tuple[Statement, ...], evidence: Evidence, question: str, retrieved: Sequence[Retrieved]
+    ) -> Answer:
+        """The checked sentences as an answer, or a refusal where none of them is supported."""
+        confidence = self.calibrator.probability(evidence)
+        if not any(statement.supported for statement in statements):
+            return refusal(question, retrieved, confidence, self.name)
+        span = chosen_span(evidence)
+        shown = " ".join(_shown(statement) for statement in statements)
+        return Answer(
+            question=question,
+            text=shown,
+            statements=statements,
+            span=span.text if span and span.text in shown else None,
+            confidence=confidence,
+            refused=False,
+            retrieved=tuple(retrieved),
+            generator=self.name,
+        )
 
     def _refusal_before(self, evidence: Evidence, question: str, retrieved: Sequence[Retrieved]) -> Answer | None:
         if not evidence.sentences:

@@ -46,6 +46,20 @@ _CHINESE: tuple[tuple[AnswerType, str], ...] = (
     ("manner", r"如何|怎[么样]"),
 )
 _AFTER_WH = re.compile(r"\b(?:what|which|whose|how many|how much)\s+([\w'’-]+)", re.IGNORECASE)
+_PRESENT = re.compile(
+    r"\b(when|where|who|whom|whose)\b(\W+\w+)?\W+(is|are|do|does|can|should|must|may|will|would|could|\w{3,}s)\b"
+)
+_PAST = re.compile(r"\b(was|were|did|had|1\d\d\d|20\d\d)\b")
+_CODE = re.compile(
+    r"\b(which|what|whose)( \w+)? (option|flag|switch|method|function|class|exception|error|keyword|argument|parameter|"
+    r"attribute|setting|command|variable|field|hook|module|operator|decorator|statement|call|value|type)s?\b"
+    r"|\bhow (do|can|could|should|would) (i|we|you|one)\b|\bhow to\b"
+)
+_DEFINITION = re.compile(
+    r"\bwhat (is|are) (an? )?[\w._-]+( [\w._-]+)?( (for|good for|in this \w+|of [\w.]+))?\?*$"
+    r"|\bwhat (is|are) meant\b|\bwhat do(es)? (the |an? )?[\w._-]+( [\w._-]+)? (mean|do|represent|stand for|express)\b"
+    r"|什么是|是什么"
+)
 _AUXILIARIES = "is are was were did does do has have had can could will would should may might be been".split()
 
 
@@ -64,6 +78,14 @@ class QuestionType:
     """Terms of the word behind the question word, such as `team` of "Which team won": the kind of thing asked for."""
 
     chinese: bool
+    present: bool = False
+    """Whether it asks what is so in general, not what once was: "When does …", "Who deletes …"."""
+
+    wants_code: bool = False
+    """Whether it asks for something that is written in code, such as an option or a method."""
+
+    wants_definition: bool = False
+    """Whether it asks what something is or means."""
 
 
 def question_type(question: str) -> QuestionType:
@@ -77,7 +99,16 @@ def question_type(question: str) -> QuestionType:
     wh = match.group() if match else "none"
     following = re.match(r"\s*(\w+)", lowered[match.end() :]) if match else None
     auxiliary = bool(following and following.group(1) in _AUXILIARIES)
-    return QuestionType(answer, wh, auxiliary, frozenset() if auxiliary else _head(question), chinese)
+    return QuestionType(
+        answer=answer,
+        wh=wh,
+        auxiliary=auxiliary,
+        head=frozenset() if auxiliary else _head(question),
+        chinese=chinese,
+        present=bool(_PRESENT.search(lowered)) and not _PAST.search(lowered),
+        wants_code=bool(_CODE.search(lowered)),
+        wants_definition=bool(_DEFINITION.search(lowered)),
+    )
 
 
 def _head(question: str) -> frozenset[str]:

@@ -23,6 +23,7 @@ _DIGITS = re.compile(r"[\d零一二三四五六七八九十百千万亿两]")
 _HAN_NUMBER = re.compile(r"[\d零一二三四五六七八九十百千万亿两]")
 _HAN_DATE = re.compile(r"[\d零〇一二三四五六七八九十]+[年月日]|世纪|年代|时期|[春夏秋冬]天")
 _CODE = re.compile(r"[`_]|\w\(\)|\w\.\w|[a-z][A-Z]|^--?\w|^__")
+_LITERAL = re.compile(r"`[^`]+`|\"[^\"\s]+\"|'[^'\s]+'|\w_\w|\w\(\)|\w\.\w|[a-z][A-Z]|(?<!\S)--?\w|\b__\w|\w=\w")
 QUOTES = "\"“”‘’'「」『』《》"
 
 
@@ -54,22 +55,40 @@ def span_type(words: Sequence[Token]) -> SpanType:
     return "phrase"
 
 
+_CONDITION = re.compile(
+    r"\b(if|when|whenever|until|unless|after|before|once|while|during|as soon as|by default)\b|如果|当|时候|之后|之前"
+)
+_DATE = re.compile(r"\b(1\d|20)\d\d|\bcentur|\b\d+ (BC|AD)\b|\b(" + "|".join(MONTHS[:12]) + r")\b", re.IGNORECASE)
+_PURPOSE = re.compile(r"\b(because|due|since|so that|in order|to|caus\w+|reason)\b|因|由于|为了|导致")
+_REASON = re.compile(
+    r"\b(because|since|therefore|thus|hence|due to|so that|so|otherwise|avoid\w*|prevent\w*|caus\w+|reason|protect\w*|"
+    r"which (makes|means|allows|would))\b|因|由于|为了|所以|否则|避免|防止"
+)
+_PROPER = re.compile(r"(?<=\w )[A-Z][a-z]|[A-Z]\w+ [A-Z]")
+
+
 def has_type(text: str, question: QuestionType) -> bool:
     """Whether a sentence holds a thing of the kind that is asked for; True where any kind will do."""
     lowered = text.lower()
     if question.answer == "number":
         return bool(_DIGITS.search(text)) or any(word in NUMBER_WORDS for word in re.findall(r"[a-z]+", lowered))
     if question.answer == "date":
-        return bool(
-            re.search(
-                r"\b(1\d|20)\d\d|\bcentur|\b\d+ (BC|AD)\b|" + r"\b(" + "|".join(MONTHS[:12]) + r")\b",
-                text,
-                re.IGNORECASE,
-            )
-            or _HAN_DATE.search(text)
-        )
+        # "When does join stop?" asks for a condition, "When was it built?" for a date.
+        condition = question.present and _CONDITION.search(lowered)
+        return bool(condition or _DATE.search(text) or _HAN_DATE.search(text))
     if question.answer in ("person", "place"):
-        return question.chinese or bool(re.search(r"(?<=\w )[A-Z][a-z]|[A-Z]\w+ [A-Z]", text))
+        # Of what is so in general, programs and their parts are the persons and places.
+        return question.chinese or question.present or bool(_PROPER.search(text))
     if question.answer == "reason":
-        return bool(re.search(r"\b(because|due|since|so that|in order|to|caus\w+|reason)\b|因|由于|为了|导致", lowered))
+        return bool(_PURPOSE.search(lowered))
     return True
+
+
+def gives_reason(text: str) -> bool:
+    """Whether a sentence has a word that joins a reason or a purpose to what it is for."""
+    return _REASON.search(text.lower()) is not None
+
+
+def looks_like_code(text: str) -> bool:
+    """Whether a text names an identifier, an option, a call or a quoted literal."""
+    return _LITERAL.search(text) is not None

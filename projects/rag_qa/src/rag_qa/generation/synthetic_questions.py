@@ -1,4 +1,4 @@
-"""Calibration of refusal where there are no questions: made from the user's own passages.
+"""Questions made from the user's own passages, for a calibration of refusal where there are none.
 
 A sentence becomes a question by leaving out one of its phrases and keeping part of its other words, as a person asks
 with some of the words that the text uses. Asked with its passage in the index it is answerable; asked with the passage
@@ -7,23 +7,17 @@ calibrated on them is somewhat too sure; `drop` says how many words are taken aw
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag_qa.document_processor.sentences import sentence_spans
-from rag_qa.generation.evidence import EvidenceReader
-from rag_qa.generation.refusal import CalibrationExample, Calibrator
 from rag_qa.generation.span_types import span_type
 from rag_qa.generation.words import STOP_WORDS, Token, is_chinese, terms, tokens
-from rag_qa.types import Chunk, Retrieved
-from roadmap_shared.progress import progress
+from rag_qa.types import Chunk
 
 _FEWEST_TERMS, _MOST_WORDS = 6, 60
 _WH = {"number": "how many", "year": "when", "date": "when", "money": "how much", "percent": "what percentage"}
 _WH_ZH = {"number": "多少", "year": "何时", "date": "何时", "money": "多少钱", "percent": "百分之多少"}
-
-Search = Callable[[str, frozenset[int]], list[Retrieved]]
-"""Question and ids of the chunks that are to be left out -> retrieved passages."""
 
 
 @dataclass(frozen=True)
@@ -89,36 +83,3 @@ def _phrased(wh: str, words: Sequence[Token], chinese: bool) -> str:
     if chinese:
         return "".join(word.text for word in words) + wh + "？"
     return f"{wh.capitalize()} {' '.join(word.text for word in words)}?"
-
-
-def synthetic_examples(
-    questions: Sequence[SyntheticQuestion], search: Search, reader: EvidenceReader
-) -> list[CalibrationExample]:
-    """Each question with its chunk and without it and its neighbours that overlap it in the source."""
-    examples = []
-    for i, question in enumerate(progress(questions, "calibrating refusal", "question")):
-        for answerable in (True, False):
-            found = search(question.text, frozenset() if answerable else frozenset({question.chunk.id}))
-            if not answerable:
-                found = [item for item in found if not _overlap(item.chunk, question.chunk)]
-            held = any(_overlap(item.chunk, question.chunk) for item in found)
-            # What the search did not find cannot be answered from what it found.
-            examples.append(CalibrationExample(reader.read(question.text, found), held, group=str(i)))
-    return examples
-
-
-def calibrate_on_corpus(
-    chunks: Sequence[Chunk], search: Search, reader: EvidenceReader, n: int = 300, seed: int = 0
-) -> Calibrator:
-    """A calibrator for the user's own documents, without any question of theirs.
-
-    Raises:
-        UserError: the documents are too few for 10 questions.
-    """
-    questions = make_questions(chunks, n, seed)
-    examples = synthetic_examples(questions, search, reader)
-    return Calibrator.fit(examples, l2=3.0, origin=f"{len(questions)} questions made from {len(chunks)} chunks")
-
-
-def _overlap(first: Chunk, second: Chunk) -> bool:
-    return first.source == second.source and first.start < second.end and second.start < first.end

@@ -36,7 +36,13 @@ def reciprocal_rank_fusion(
 def score_fusion(
     rankings: Mapping[str, Ranking], weights: Mapping[str, float], normalisation: Normalisation
 ) -> list[tuple[int, float]]:
-    """Order by the weighted sum of normalised scores: a convex combination (Bruch et al. 2023, ACM TOIS 42(1)).
+    """Order by the weighted sum of normalised scores: a convex combination (Bruch et al. 2023, ACM TOIS 42(1), §3).
+
+    fused(p) = Σ over rankings of weight · normal(score of p), where normal(s) is
+
+    - min_max: (s - min) / (max - min), minimum and maximum being those of the ranking;
+    - theoretical: (s - least) / (max - least), `least` being the least possible score, -1 of a cosine and 0 of BM25;
+    - z_score: (s - mean) / standard deviation.
 
     A passage that a ranking lacks is given the ranking's lowest score there, the most that it can have had; where the
     normalisation is by minimum and maximum that is 0. An empty ranking, or one of weight 0, takes no part. Equal sums

@@ -1,6 +1,7 @@
 """Dense and sparse search, fused; then, where configured, reranked and thinned out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Protocol, Self
 
@@ -22,7 +23,7 @@ from rag_qa.types import Chunk, Retrieved, User
 from roadmap_shared.errors import UserError
 
 MMR_POOL = 4
-"""Passages that maximal marginal relevance chooses from, for each one that is wanted."""
+"""Passages that maximal marginal relevance chooses from, for each of the configured k."""
 
 GroupMask = Callable[[Where], NDArray[np.bool_]]
 """(N,) mask over the sparse index's `ids`: which chunks fulfil all conditions."""
@@ -82,9 +83,7 @@ class HybridRetriever:
         self._sparse: Callable[[], SparseIndex] = sparse if callable(sparse) else lambda: sparse
         self._mask = group_mask
         self._filter = IndexFilter(lambda ids: self._metadata(ids))
-        self._reranker = reranker
-        if reranker is None and self.config.reranker is not None:
-            self._reranker = CrossEncoderReranker(self.config.reranker)
+        self._reranker = reranker if reranker is not None else _loaded(self.config)
 
     @classmethod
     def over(
@@ -110,11 +109,11 @@ class HybridRetriever:
 
     def with_config(self, config: RetrievalConfig) -> "HybridRetriever":
         """The same search with other settings; a loaded reranker is kept if they name the same."""
-        reranker = self._reranker if config.reranker == self.config.reranker else None
-        return HybridRetriever(
-            self._chunks_of, self._store, self._sparse, self._encoder, config, self._mask,
-            reranker=reranker, ask=self._ask, document_metadata=self._document_metadata,
-        )  # fmt: skip
+        other = copy(self)
+        other.config = config
+        if config.reranker != self.config.reranker:
+            other._reranker = _loaded(config)
+        return other
 
     def search(self, query: str, k: int | None = None, user: User | None = None, where: Where = ()) -> list[Retrieved]:
         """Return up to `k` passages, best first. Without a user, what everybody may see.
@@ -122,27 +121,34 @@ class HybridRetriever:
         Raises:
             UserError: the question holds neither letter nor digit, or k is below 1.
         """
-        k = self._checked(query, k)
-        where = _visible(user, where)
-        stages = self._stages(query, where, k)
+        return self.finished(self.stages(query, k, user, where), k, user)
+
+    def finished(self, stages: Stages, k: int | None = None, user: User | None = None) -> list[Retrieved]:
+        """Return the up to `k` passages that a search ends with: fetched and, where configured, reranked and diverse.
+
+        How many passages the reranker reads and MMR chooses from depends on the configuration alone; what is asked for
+        beyond them follows in the order of the fusion. So a longer list begins with the shorter one.
+
+        Args:
+            stages: of the question, for the same user.
+            k: None: as configured.
+            user: None: somebody who is in no group.
+        """
+        k = self.config.k if k is None else k
         ranks = Ranks()
         for stage, ranking in (*stages.searches.items(), ("fused", stages.fused)):
             ranks.note(stage, ranking)
-        pool = k
+        pool = self._pool()
+        chunks = self._fetch([passage for passage, _ in stages.fused[: max(k, pool)]], user)
+        head, tail = chunks[:pool], chunks[pool:]
         if self._reranker is not None:
-            pool = max(pool, self.config.rerank_candidates)
+            head = self._rerank(stages.queries[0], head, ranks)
         if self.config.mmr is not None:
-            pool = max(pool, MMR_POOL * k)
-        chunks = self._fetch([passage for passage, _ in stages.fused[:pool]], user)
-        stage = "fused"
-        if self._reranker is not None:
-            chunks, stage = self._rerank(query, chunks, ranks), "reranked"
-        if self.config.mmr is not None:
-            chunks = self._diversify(chunks, [ranks.scores[chunk.id][stage] for chunk in chunks], k, ranks)
-        return [ranks.retrieved(chunk, stage) for chunk in chunks[:k]]
+            head = self._diversify(head, [ranks.score(chunk.id) for chunk in head], ranks)
+        return [ranks.retrieved(chunk) for chunk in [*head, *tail][:k]]
 
     def stages(self, query: str, k: int | None = None, user: User | None = None, where: Where = ()) -> Stages:
-        """Return the whole rankings of dense and sparse search and of their fusion, without the chunks.
+        """Return the rankings of dense and sparse search, `candidates` long, and of their fusion, without the chunks.
 
         Raises:
             UserError: as `search`.
@@ -155,6 +161,15 @@ class HybridRetriever:
         if k < 1:
             raise UserError(f"{k} passages are asked for: k must be at least 1")
         return k
+
+    def _pool(self) -> int:
+        """Passages from the top of the fusion that are put into another order."""
+        pool = self.config.k
+        if self._reranker is not None:
+            pool = max(pool, self.config.rerank_candidates)
+        if self.config.mmr is not None:
+            pool = max(pool, MMR_POOL * self.config.k)
+        return pool
 
     def _stages(self, query: str, where: Where, k: int) -> Stages:
         queries = (query, *query_variants(query, self.config.multi_query, self._ask))
@@ -177,7 +192,7 @@ class HybridRetriever:
         if weight > 0 or (self.config.mode == "hybrid" and not searches["sparse"]):
             searches["dense"] = search_dense(self._encoder, self._store(), query, depth, where)
             weight = weight or 1.0  # no passage has a word of the question: poor vectors are better than nothing
-        return Stages(searches=searches, fused=self._fuse(searches, weight), dense_weight=weight)
+        return Stages(searches=searches, fused=self._fuse(searches, weight), queries=(query,), dense_weight=weight)
 
     def _fuse(self, searches: dict[str, Ranking], dense_weight: float) -> Ranking:
         if len(searches) == 1:
@@ -211,16 +226,20 @@ class HybridRetriever:
         ranks.note("reranked", [(chunks[i].id, float(scores[i])) for i in order])
         return [chunks[i] for i in order]
 
-    def _diversify(self, chunks: list[Chunk], scores: list[float], k: int, ranks: Ranks) -> list[Chunk]:
-        """Choose k; relevance is the last stage's score, from 0 for the worst of the pool to 1 for the best."""
+    def _diversify(self, chunks: list[Chunk], scores: list[float], ranks: Ranks) -> list[Chunk]:
+        """Put all in order; relevance is the last stage's score, from 0 for the worst of the pool to 1 for the best."""
         if not chunks:
             return []
         low, high = min(scores), max(scores)
         relevance = [(score - low) / (high - low) if high > low else 1.0 for score in scores]
         vectors = self._encoder.encode([chunk.text for chunk in chunks])
-        chosen = maximal_marginal_relevance(relevance, vectors, k, self.config.mmr or 0.0)
+        chosen = maximal_marginal_relevance(relevance, vectors, len(chunks), self.config.mmr or 0.0)
         ranks.note("mmr", [(chunks[i].id, relevance[i]) for i in chosen])
         return [chunks[i] for i in chosen]
+
+
+def _loaded(config: RetrievalConfig) -> Reranker | None:
+    return None if config.reranker is None else CrossEncoderReranker(config.reranker)
 
 
 def check_query(query: str) -> None:

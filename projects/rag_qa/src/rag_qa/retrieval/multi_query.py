@@ -15,8 +15,8 @@ Question: {question}"""
 
 _CHINESE_STOP_WORDS = frozenset(
     (
-        "的 了 是 在 和 与 或 吗 呢 吧 啊 什么 哪 哪些 哪个 哪里 谁 怎么 怎样 如何 "
-        "为什么 多少 几 请问 有 被 把 从 到 由 就 都 也"
+        "的 了 是 在 和 与 或 吗 呢 吧 啊 什么 什么样 哪 哪些 哪个 哪里 哪儿 哪位 哪种 哪年 哪一年 哪一个 谁 "
+        "怎么 怎样 如何 为什么 为何 何时 多少 几 几个 请问 有 被 把 从 到 由 就 都 也"
     ).split()
 )
 
@@ -52,11 +52,10 @@ def _by_rules(query: str) -> list[str]:
     content = content_words(query)
     clauses = [part.strip() for part in query.replace("，", ",").rstrip("?？。. ").split(",")]
     longest = sorted(content, key=len, reverse=True)[: max(2, len(content) // 2)]
-    joined = "" if is_chinese(query) else " "
     return [
         " ".join(content),
         clauses[-1] if len(clauses) > 1 else "",
-        (joined or " ").join(word for word in content if word in longest),
+        " ".join(word for word in content if word in longest),
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rag_qa.protocols import Turn
 from rag_qa.retrieval.multi_query import Ask, content_words
-from rag_qa.retrieval.words import fold, is_chinese, stem
+from rag_qa.retrieval.words import fold, is_chinese, segment, stem
 from roadmap_shared.errors import UserError, one_line
 
 TURNS = 3
@@ -21,8 +21,12 @@ _PRONOUN = re.compile(
     r"|another|others?)\b"
 )
 _OPENING = re.compile(r"(and|but|or|so|then|also|what about|how about|why not|why|how so|since when|which one)\b")
-_CHINESE_PRONOUN = re.compile("它|他|她|这|那(?!么)|其|该|此|上述|前者|后者")
-_CHINESE_OPENING = re.compile("那么?|还有|然后|另外|而且|但是?|为什么呢|呢")
+_CHINESE_PRONOUNS = frozenset("它 它们 他 他们 她 她们 上述 前者 后者".split())
+_CHINESE_POINTERS = "这那其该此"
+"""They point back as words, and as the first of two characters: 这本, 该校."""
+
+_POINTS_NOWHERE = frozenset("那么 其他 其它 其实 其余 其次 此外".split())
+_CHINESE_OPENINGS = frozenset("那 那么 还有 然后 另外 而且 但 但是".split())
 _NAME = re.compile(r"\b[A-Z][\w-]*(?: [A-Z][\w-]*)*")
 _FEW = 1
 """Words with meaning up to which a question is taken for the rest of another: "And in 1990?"."""
@@ -65,12 +69,20 @@ def is_follow_up(question: str) -> bool:
     if len(content_words(question)) <= _FEW:
         return True
     if is_chinese(question):
-        return _CHINESE_OPENING.match(folded) is not None or _CHINESE_PRONOUN.search(folded) is not None
+        found = segment(folded)
+        return found[0] in _CHINESE_OPENINGS or any(map(_points_back, found))
     if _OPENING.match(folded):
         return True
     pronoun = _PRONOUN.search(folded)
     # "When did Tesla publish his patent?" holds what the pronoun stands for.
     return pronoun is not None and not _names(question[: pronoun.start()])
+
+
+def _points_back(word: str) -> bool:
+    """Whether a Chinese word stands for something said before: 它 and 该校 do, 吉他 and 应该 do not."""
+    if word in _CHINESE_PRONOUNS:
+        return True
+    return len(word) <= 2 and word[0] in _CHINESE_POINTERS and word not in _POINTS_NOWHERE
 
 
 def _topic(question: str, history: Sequence[Turn]) -> list[str]:

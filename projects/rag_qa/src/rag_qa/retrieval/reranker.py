@@ -24,6 +24,7 @@ class CrossEncoderReranker:
         Raises:
             UserError: there is none, the hub cannot be reached, or it scores something else than relevance.
         """
+        from safetensors import SafetensorError
         from sentence_transformers import CrossEncoder
 
         from rag_qa.retrieval.quiet_loading import quiet_loading
@@ -36,7 +37,7 @@ class CrossEncoderReranker:
         try:
             with quiet_loading():
                 self._model = CrossEncoder(str(folder) if folder.is_dir() else model, device=device)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise UserError(
                 f"reranker {model!r}: cannot be loaded, nor fetched if it is a hub id: {one_line(error)[:200]}"
             ) from None
@@ -45,7 +46,8 @@ class CrossEncoderReranker:
         self._batch_size = batch_size
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
-        """Relevance of each passage to the question, as the model gives it."""
+        """Relevance of each passage to the question, as the model gives it; of a pair that is longer than the model's
+        window the passage's end is not read."""
         if not passages:
             return []
         pairs = [(query, passage) for passage in passages]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rag_qa.config.sparse import SparseConfig
 from rag_qa.protocols import FloatArray, IdArray
+from rag_qa.retrieval.document_frequency import idf
 from rag_qa.retrieval.words import query_terms, terms
 from roadmap_shared.errors import UserError
 from roadmap_shared.files import atomic_write
@@ -66,8 +67,12 @@ class SparseIndex:
     def search(self, query: str, k: int, allowed: NDArray[np.bool_] | None = None) -> list[tuple[int, float]]:
         """Return up to `k` (id, BM25), best first, of passages that share a term with the query.
 
+        A term that says nothing counts for none: with `robertson` one that half of the passages have, with `atire` one
+        that all have.
+
         Of equal scores the passage that was given first comes first. `allowed` is an (N,) mask over `ids`: others are
-        not scored. The statistics of terms (document frequencies, mean length) are those of the whole index.
+        not scored, and how many of them hold a term does not count: a score tells nothing of them but the mean length
+        of a passage, which is that of the whole index.
 
         Raises:
             ValueError: k below 1, or a mask of another length.
@@ -92,13 +97,23 @@ class SparseIndex:
         ]
         if not postings:
             return np.empty(0, np.int64), np.empty(0)
-        rows = np.concatenate([self._rows[posting] for posting in postings])
-        scores = np.concatenate([self._scores[posting] for posting in postings])
-        if allowed is not None:
-            rows, scores = rows[kept := allowed[rows]], scores[kept]
+        parts = [self._posting(posting, allowed) for posting in postings]
+        rows, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
         total = np.bincount(rows, weights=scores, minlength=len(self.ids))
         found = np.flatnonzero(total > 0)
         return found, total[found]
+
+    def _posting(self, posting: slice, allowed: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Rows with a term that are allowed, and its scores there, by its rarity among what is allowed."""
+        rows, scores = self._rows[posting], self._scores[posting]
+        if allowed is None:
+            return rows, scores
+        kept = allowed[rows]
+        frequency = int(kept.sum())
+        whole = idf(self.config.method, len(self.ids), len(rows)) if frequency else 0.0
+        if not whole:
+            return rows[kept], scores[kept]
+        return rows[kept], scores[kept] * (idf(self.config.method, int(allowed.sum()), frequency) / whole)
 
     def save(self, folder: Path) -> None:
         """Write the index to one file of the folder, in one step.

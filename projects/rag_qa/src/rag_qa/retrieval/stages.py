@@ -17,11 +17,11 @@ class Stages:
     fused: Ranking
     """Of both; of the one, where only one was asked."""
 
+    queries: tuple[str, ...]
+    """What was searched for: the question, and other wordings of it. `searches` are those of the question itself."""
+
     dense_weight: float = 0.0
     """Weight that the dense search had in the fusion, 0 to 1."""
-
-    queries: tuple[str, ...] = ()
-    """What was searched for: the question, and other wordings of it."""
 
 
 @dataclass
@@ -37,7 +37,13 @@ class Ranks:
             self.ranks.setdefault(passage, {})[stage] = rank
             self.scores.setdefault(passage, {})[stage] = score
 
-    def retrieved(self, chunk: Chunk, stage: str) -> Retrieved:
-        """The chunk with all that was noted of it; `stage` gives its score."""
-        scores = self.scores[chunk.id]
-        return Retrieved(chunk=chunk, score=scores[stage], ranks=self.ranks[chunk.id], scores=scores)
+    def score(self, passage: int) -> float:
+        """The reranker's where it read the passage, else that of the fusion."""
+        scores = self.scores[passage]
+        return scores.get("reranked", scores["fused"])
+
+    def retrieved(self, chunk: Chunk) -> Retrieved:
+        """The chunk with all that was noted of it."""
+        return Retrieved(
+            chunk=chunk, score=self.score(chunk.id), ranks=self.ranks[chunk.id], scores=self.scores[chunk.id]
+        )

@@ -20,9 +20,8 @@ from rag_qa.generation.answer_generator import build_generator
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.risk_coverage import RiskCoverage, risk_coverage
 from rag_qa.generation.term_statistics import TermStatistics
-from rag_qa.protocols import AnswerGenerator, Retriever
-from rag_qa.retrieval.stages import Stages
-from rag_qa.studies.refusal import search_without
+from rag_qa.protocols import AnswerGenerator
+from rag_qa.studies.searching import Searched, ids_of
 from rag_qa.types import Answer, Document
 from roadmap_shared.metrics import Interval
 from roadmap_shared.progress import progress
@@ -111,7 +110,7 @@ def open_generator(
 
 
 def study_answers(
-    retriever: Retriever,
+    searched: Mapping[str, Searched],
     generator: AnswerGenerator,
     questions: Sequence[EvaluationQuestion],
     documents: Mapping[str, Document],
@@ -122,7 +121,7 @@ def study_answers(
     """Answer every question with everything in the index, and once more without its passages.
 
     Args:
-        retriever: finds the passages.
+        searched: what was found, by question id.
         generator: refuses nothing, as `open_generator` gives it.
         questions: with accepted answers, or unanswerable; at least one.
         documents: by source, for the check of citations.
@@ -131,11 +130,11 @@ def study_answers(
     """
     answered = []
     for question in progress(questions, "answering", "question"):
-        answer = generator.answer(question.text, retriever.search(question.text, k))
+        found = searched[question.id]
+        answer = generator.answer(question.text, found.read(k))
         without = None
         if question.gold:
-            rest = search_without(retriever, question.text, k, question.gold)
-            without = generator.answer(question.text, rest).confidence
+            without = generator.answer(question.text, found.without(question.gold, k)).confidence
         scores = scores_of(question, answer, documents) if question.answerable else {}
         right = bool(scores.get("answer_in_sentences", 0.0))
         answered.append(
@@ -209,22 +208,27 @@ def score_refusal(answered: Sequence[Answered]) -> dict[str, Interval]:
 
 
 def trace(
-    study: AnswerStudy, stages: Mapping[str, Stages], index: Index, truncation: TruncationReport, k: int
+    study: AnswerStudy, searched: Mapping[str, Searched], index: Index, truncation: TruncationReport
 ) -> MissReport:
-    """Where each wrong or refused answer to an answerable question was lost."""
-    traced = [
-        TracedQuestion(
-            id=one.question.id,
-            text=one.question.text,
-            gold=one.question.gold,
-            candidates={name: [id for id, _ in ranking] for name, ranking in found.searches.items()},
-            fused=[id for id, _ in found.fused],
-            final=[item.chunk.id for item in one.answer.retrieved][:k],
-            correct=one.correct and one.answer.confidence >= study.threshold,
-            refused=one.answer.confidence < study.threshold,
+    """Where each wrong answer was lost, and each refused one to an answerable question.
+
+    A refusal is the right answer to an unanswerable question.
+    """
+    traced = []
+    for one in study.answered:
+        stages, refused = searched[one.question.id].stages, one.answer.confidence < study.threshold
+        traced.append(
+            TracedQuestion(
+                id=one.question.id,
+                text=one.question.text,
+                gold=one.question.gold,
+                candidates={name: ids_of(ranking) for name, ranking in stages.searches.items()},
+                fused=ids_of(stages.fused),
+                final=[item.chunk.id for item in one.answer.retrieved],
+                correct=one.correct and not refused if one.question.answerable else refused,
+                refused=refused,
+                answerable=one.question.answerable,
+            )
         )
-        for one in study.answered
-        if one.question.answerable and (found := stages.get(one.question.id)) is not None
-    ]
     documents = [index.document(info.source) for info in index.documents()]
     return trace_misses(traced, documents, index.all_chunks(), truncation.unseen_from)

@@ -67,17 +67,15 @@ def read_folder(config: CorpusConfig, options: ReadOptions, say: Callable[[str],
     return documents
 
 
-def load_set(config: CorpusConfig, corpus: Corpus, index: Index, seed: int) -> QuestionSet:
-    """The built-in questions, the user's, or questions made of the documents' own sentences.
+def given_questions(config: CorpusConfig, corpus: Corpus) -> QuestionSet | None:
+    """The built-in questions or the user's; None where they are to be made of the documents.
 
     Raises:
-        UserError: the file of questions is wrong, or the documents are too few to make questions of.
+        UserError: the file of questions is wrong.
     """
     if config.path is None:
         return load_questions(corpus.documents)
-    if config.questions is not None:
-        return load_questions_file(config.questions, corpus.documents)
-    return made_questions(index, seed)
+    return load_questions_file(config.questions, corpus.documents) if config.questions is not None else None
 
 
 def made_questions(index: Index, seed: int, n: int = N_MADE) -> QuestionSet:

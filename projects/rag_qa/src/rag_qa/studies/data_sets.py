@@ -4,7 +4,8 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from rag_qa.config import ChunkingConfig
+from rag_qa.config import ChunkingConfig, SparseConfig
+from rag_qa.config.embedding_cache import EmbeddingCacheConfig
 from rag_qa.corpus.question_file import PARTS
 from rag_qa.corpus.questions import load_questions_file
 from rag_qa.document_processor.index import Index
@@ -12,6 +13,7 @@ from rag_qa.document_processor.ingestion import add_documents
 from rag_qa.evaluation.beir import load_beir
 from rag_qa.evaluation.evaluation_set import EvaluationSet, from_questions
 from rag_qa.evaluation.squad import load_squad
+from rag_qa.passage_cache import kept_vectors
 from rag_qa.protocols import Encoder
 from roadmap_shared.errors import UserError
 
@@ -52,15 +54,20 @@ def questions_about(index: Index, path: Path, part: str) -> EvaluationSet:
     return from_questions(path.stem, chosen, documents)
 
 
-def index_of(data: EvaluationSet, encoder: Encoder, chunking: ChunkingConfig) -> Index:
+def index_of(
+    data: EvaluationSet,
+    encoder: Encoder,
+    chunking: ChunkingConfig,
+    cache: EmbeddingCacheConfig | None = None,
+    sparse: SparseConfig | None = None,
+) -> Index:
     """An index in memory of a data set's documents; equal texts under several names are all kept, as judgements name
-    each of them."""
-    index = Index.create(None, encoder, chunking)
-    add_documents(
-        index,
-        [
-            replace(document, content_hash=sha256(f"{document.source}\0{document.content_hash}".encode()).hexdigest())
-            for document in data.documents
-        ],
-    )
+    each of them. Vectors are taken from the cache, where there is one."""
+    index = Index.create(None, encoder, chunking, sparse=sparse)
+    documents = [
+        replace(document, content_hash=sha256(f"{document.source}\0{document.content_hash}".encode()).hexdigest())
+        for document in data.documents
+    ]
+    with kept_vectors(index, cache or EmbeddingCacheConfig(enabled=False)):
+        add_documents(index, documents)
     return index

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rag_qa.assistant import calibrator_of, statistics_of
+from rag_qa.assistant import calibrator_of, model_of, statistics_of
 from rag_qa.config import EvaluateConfig, EvaluationConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.truncation import measure_truncation
@@ -12,8 +12,10 @@ from rag_qa.evaluation.comparison import Comparison, compare
 from rag_qa.evaluation.evaluation_set import EvaluationSet
 from rag_qa.evaluation.miss_tracing import MissReport
 from rag_qa.studies.answers import AnswerStudy, open_generator, study_answers, trace
+from rag_qa.studies.judging import JudgedStudy, check_judge, judged_by
 from rag_qa.studies.owner import OwnersRetriever
-from rag_qa.studies.retrieval import RetrievalStudy, Unit, study_retrieval
+from rag_qa.studies.retrieval import RetrievalStudy, Unit, study_retrieval, with_known
+from rag_qa.studies.searching import search_all
 
 COMPARED = ("answer_in_sentences", "answer_f1")
 """Scores of answers by which two configurations are compared."""
@@ -28,6 +30,8 @@ class Measured:
     """None where answers were not asked for, or no question has one."""
 
     misses: MissReport | None
+    judged: JudgedStudy | None = None
+    """None where no language model was asked to judge."""
 
     def by_question(self) -> dict[str, dict[str, Any]]:
         """All figures of each question, by its id, for JSON."""
@@ -45,6 +49,8 @@ class Measured:
                 "correct": one.correct,
                 **one.scores,
             }
+        for id, judgements in (self.judged.by_question() if self.judged is not None else {}).items():
+            records[id]["judged"] = judgements
         for miss in self.misses.misses if self.misses is not None else ():
             records.setdefault(miss.question_id, {})["lost_in"] = {"stage": str(miss.stage), "detail": miss.detail}
         return records
@@ -60,21 +66,30 @@ def measure(index: Index, data: EvaluationSet, config: EvaluateConfig, unit: Uni
         unit: what rankings are made of; None: what the questions allow.
 
     Raises:
-        UserError: no question has a known passage or document, or a model is missing.
+        UserError: no question has a known passage or document, or a model is missing, also one that is to judge.
     """
-    retriever = OwnersRetriever.over(index, config.retrieval)
-    k = config.retrieval.k
-    retrieval = study_retrieval(index, retriever, data.questions, config.evaluation, unit)
+    check_judge(config.evaluation, config.generation)
+    with_known(data.questions)  # before the search
+    generator = None
+    if config.answers or config.retrieval.multi_query:
+        calibrator = calibrator_of(index, config.generation)
+        generator = open_generator(index, config.generation, statistics_of(index), calibrator)
+    retriever = OwnersRetriever.over(index, config.retrieval, model_of(generator))
+    searched = search_all(retriever, data.questions, config.evaluation.depth)
+    retrieval = study_retrieval(index, searched, data.questions, config.evaluation, unit)
     answered = [question for question in data.questions if question.answers or not question.answerable]
-    if not config.answers or not any(question.answers for question in answered):
+    if generator is None or not config.answers or not any(question.answers for question in answered):
         return Measured(retrieval=retrieval, answers=None, misses=None)
-    generator = open_generator(index, config.generation, statistics_of(index), calibrator_of(index, config.generation))
     documents = {document.source: document for document in data.documents}
-    threshold = config.generation.refuse_below
-    answers = study_answers(retriever, generator, answered, documents, k=k, threshold=threshold)
+    k, threshold = config.retrieval.k, config.generation.refuse_below
+    answers = study_answers(searched, generator, answered, documents, k=k, threshold=threshold)
     truncation = measure_truncation(index.all_chunks(), index.encoder.token_spans, index.encoder.max_tokens)
-    misses = trace(answers, retrieval.stages, index, truncation, k)
-    return Measured(retrieval=retrieval, answers=answers, misses=misses)
+    return Measured(
+        retrieval=retrieval,
+        answers=answers,
+        misses=trace(answers, searched, index, truncation),
+        judged=judged_by(generator, answers, index.encoder.encode, config.evaluation),
+    )
 
 
 def compare_measured(first: Measured, second: Measured, config: EvaluationConfig) -> list[Comparison]:

@@ -7,6 +7,7 @@ from rag_qa.config import RetrievalConfig
 from rag_qa.document_processor.index import Index
 from rag_qa.protocols import Where
 from rag_qa.retrieval.hybrid import HybridRetriever
+from rag_qa.retrieval.multi_query import Ask
 from rag_qa.retrieval.stages import Stages
 from rag_qa.types import Retrieved, User
 
@@ -19,10 +20,10 @@ class OwnersRetriever:
     owner: User
 
     @classmethod
-    def over(cls, index: Index, config: RetrievalConfig) -> "OwnersRetriever":
-        """Search an index."""
+    def over(cls, index: Index, config: RetrievalConfig, ask: Ask | None = None) -> "OwnersRetriever":
+        """Search an index; `ask` is a language model that words questions anew for multi_query."""
         groups = sorted({group for info in index.documents() for group in info.groups})
-        return cls(HybridRetriever.over(index, config), User(name="owner", groups=tuple(groups)))
+        return cls(HybridRetriever.over(index, config, ask=ask), User(name="owner", groups=tuple(groups)))
 
     @property
     def config(self) -> RetrievalConfig:
@@ -38,5 +39,9 @@ class OwnersRetriever:
         return self.inner.search(query, k, user or self.owner, where)
 
     def stages(self, query: str, k: int | None = None) -> Stages:
-        """Whole rankings of each search and of the fusion, over all documents."""
+        """Rankings of each search and of the fusion, over all documents."""
         return self.inner.stages(query, k, self.owner)
+
+    def finished(self, stages: Stages, k: int | None = None) -> list[Retrieved]:
+        """The passages that these rankings lead to, best first."""
+        return self.inner.finished(stages, k, self.owner)

@@ -4,31 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rag_qa.corpus.questions import Gold
 from rag_qa.evaluation.evaluation_set import EvaluationQuestion, holds
 from rag_qa.generation.evidence import EvidenceReader
 from rag_qa.generation.refusal import FEWEST, FOLDS, CalibrationExample, Calibrator, folds_of
 from rag_qa.generation.refusal_features import refusal_features
 from rag_qa.protocols import Retriever
-from rag_qa.types import Retrieved
+from rag_qa.studies.searching import SPARE, without_gold
 from roadmap_shared.progress import progress
-
-SPARE = 10
-"""Passages searched for beyond k, from which those move up whose gold neighbours are taken away."""
-
 
 L2 = 3.0
 """Ridge penalty of the fit: a few hundred examples and 17 features."""
-
-
-def search_without(retriever: Retriever, question: str, k: int, gold: Sequence[Gold]) -> list[Retrieved]:
-    """The first k passages of an index that does not hold the gold passages.
-
-    The chunks that share a character with one of them are dropped from a longer list. That differs from an index
-    without them only in BM25's document frequencies, which one passage hardly changes.
-    """
-    found = retriever.search(question, k + SPARE)
-    return [item for item in found if not any(_overlaps(item, passage) for passage in gold)][:k]
 
 
 def calibration_examples(
@@ -37,11 +22,12 @@ def calibration_examples(
     """Each answerable question with and without its passages; each other one as it is."""
     examples = []
     for question in progress(questions, "calibrating refusal", "question"):
-        found = retriever.search(question.text, k)
+        longer = retriever.search(question.text, k + SPARE)
+        found = longer[:k]
         held = question.answerable and any(holds(item.chunk, gold) for item in found for gold in question.gold)
         examples.append(CalibrationExample(reader.read(question.text, found), held, group=question.id))
         if question.gold:
-            rest = search_without(retriever, question.text, k, question.gold)
+            rest = without_gold(longer, question.gold, k)
             examples.append(CalibrationExample(reader.read(question.text, rest), False, group=question.id))
     return examples
 
@@ -70,8 +56,3 @@ def held_out_probabilities(examples: Sequence[CalibrationExample]) -> list[float
         calibrator = Calibrator.fit_features(features[~inside], answerable[~inside], rest, L2)
         probabilities[inside] = calibrator.probabilities(features[inside])
     return probabilities.tolist()
-
-
-def _overlaps(item: Retrieved, gold: Gold) -> bool:
-    chunk = item.chunk
-    return chunk.source == gold.source and chunk.start < gold.end and gold.start < chunk.end

@@ -14,11 +14,9 @@ from rag_qa.evaluation.evaluation_set import (
     gold_ranking,
 )
 from rag_qa.evaluation.retrieval_metrics import RetrievalScores, evaluate_rankings
-from rag_qa.retrieval.stages import Stages
-from rag_qa.studies.owner import OwnersRetriever
+from rag_qa.studies.searching import Searched, ids_of
 from rag_qa.types import Chunk
 from roadmap_shared.errors import UserError
-from roadmap_shared.progress import progress
 
 NAMES = {"sparse": "BM25", "dense": "embeddings", "fused": "both, fused", "final": "reranked"}
 Unit = Literal["passages", "documents"]
@@ -33,9 +31,6 @@ class RetrievalStudy:
 
     scores: Mapping[str, RetrievalScores]
     """By search: `sparse`, `dense`, `fused`, and `final` where passages are reranked after the fusion."""
-
-    stages: Mapping[str, Stages]
-    """Rankings by question id."""
 
     comparisons: Mapping[str, Comparison]
     """nDCG of the best ranking against each other one."""
@@ -53,17 +48,16 @@ class RetrievalStudy:
 
 def study_retrieval(
     index: Index,
-    retriever: OwnersRetriever,
+    searched: Mapping[str, Searched],
     questions: Sequence[EvaluationQuestion],
     config: EvaluationConfig,
     unit: Unit | None = None,
 ) -> RetrievalStudy:
-    """Ask every question that has a known passage or document.
+    """Score what was found for every question that has a known passage or document.
 
     Args:
-        index: that the retriever searches.
-        retriever: as it is configured; each single search is measured on all questions, also where the fusion leaves
-            it out.
+        index: that was searched.
+        searched: what was found, by question id.
         questions: of one set.
         config: cutoffs and depth.
         unit: what rankings are made of. None: passages where all questions have gold passages, else documents.
@@ -71,48 +65,37 @@ def study_retrieval(
     Raises:
         UserError: no question has a known passage or document.
     """
+    asked = with_known(questions)
+    unit = unit or ("passages" if all(question.gold for question in asked) else "documents")
+    chunks = {chunk.id: chunk for chunk in index.all_chunks()}
+    rankings: dict[str, dict[str, list[str]]] = {}
+    for question in asked:
+        for name, ids in rankings_of(searched[question.id]).items():
+            passages = [chunks[id] for id in ids[: config.depth] if id in chunks]
+            rankings.setdefault(name, {})[question.id] = named(passages, question, unit, config)
+    qrels = {question.id: gold_qrels(question.gold) if unit == "passages" else question.relevant for question in asked}
+    scores = {name: evaluate_rankings(found, qrels, config.cutoffs) for name, found in rankings.items()}
+    return RetrievalStudy(unit=unit, scores=scores, comparisons=compared(scores, config))
+
+
+def with_known(questions: Sequence[EvaluationQuestion]) -> list[EvaluationQuestion]:
+    """Questions with a known passage or document. Raises UserError: there is none."""
     asked = [
         question for question in questions if question.gold or any(grade > 0 for grade in question.relevant.values())
     ]
     if not asked:
         raise UserError("no question has a known passage or document, so that there is nothing to find")
-    unit = unit or ("passages" if all(question.gold for question in asked) else "documents")
-    chunks = {chunk.id: chunk for chunk in index.all_chunks()}
-    stages: dict[str, Stages] = {}
-    rankings: dict[str, dict[str, list[str]]] = {}
-    for question in progress(asked, "searching", "question"):
-        stages[question.id], found = rankings_of(retriever, question.text, config)
-        for name, ids in found.items():
-            passages = [chunks[id] for id in ids[: config.depth] if id in chunks]
-            rankings.setdefault(name, {})[question.id] = named(passages, question, unit, config)
-    qrels = {question.id: gold_qrels(question.gold) if unit == "passages" else question.relevant for question in asked}
-    scores = {name: evaluate_rankings(found, qrels, config.cutoffs) for name, found in rankings.items()}
-    return RetrievalStudy(unit=unit, scores=scores, stages=stages, comparisons=compared(scores, config))
+    return asked
 
 
-def rankings_of(
-    retriever: OwnersRetriever, question: str, config: EvaluationConfig
-) -> tuple[Stages, dict[str, list[int]]]:
-    """What happened to a question, and ids of chunks, best first, of each search and of what comes after them."""
-    stages = retriever.stages(question, config.depth)
-    if retriever.config.mode != "hybrid":
-        rankings = {name: ids_of(ranking) for name, ranking in stages.searches.items()}
-    else:
-        # The fusion leaves a search out where it is of no use to a question, such as one in a language that the
-        # encoder does not know. As a baseline it is measured there, too.
-        searched = dict(stages.searches)
-        for name in ("sparse", "dense"):
-            if name not in searched:
-                searched[name] = retriever.alone(name).stages(question, config.depth).searches[name]
-        rankings = {name: ids_of(searched[name]) for name in ("sparse", "dense")} | {"fused": ids_of(stages.fused)}
-    if retriever.config.reranker is not None or retriever.config.mmr is not None:
-        rankings["final"] = [item.chunk.id for item in retriever.search(question, config.cutoffs[-1])]
-    return stages, rankings
-
-
-def ids_of(ranking: Sequence[tuple[int, float]]) -> list[int]:
-    """Ids without their scores."""
-    return [id for id, _ in ranking]
+def rankings_of(found: Searched) -> dict[str, list[int]]:
+    """Ids of chunks, best first, of each search and of what comes after them."""
+    rankings = {name: ids_of(ranking) for name, ranking in found.baselines.items()}
+    if len(found.baselines) > 1:
+        rankings["fused"] = ids_of(found.stages.fused)
+    if found.final is not None:
+        rankings["final"] = list(found.final)
+    return rankings
 
 
 def named(chunks: Sequence[Chunk], question: EvaluationQuestion, unit: Unit, config: EvaluationConfig) -> list[str]:
