@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_qa.config.store import StoreConfig
-from rag_qa.document_processor.binary_codes import packed
+from rag_qa.document_processor.binary_codes import row_selector
 from rag_qa.document_processor.vector_store import FaissStore
 from rag_qa.protocols import Condition, FloatArray, IdArray, Where
 from roadmap_shared.offline.encoder import minilm_folder
@@ -80,7 +80,7 @@ def compare(
     if len(kept) < len(vectors):
         mask = np.zeros(len(vectors), dtype=bool)
         mask[kept] = True
-        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(packed(mask)))  # type: ignore[call-arg]
+        parameters = faiss.SearchParameters(sel=row_selector(mask))  # type: ignore[call-arg]
     store.search(questions[:1], 10, where)  # codes and filters are made by the first search
     exact, found = [], []
     for _ in range(3):

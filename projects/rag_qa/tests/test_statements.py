@@ -81,6 +81,11 @@ def test_a_pronoun_brings_the_sentence_before_it() -> None:
     assert answer("What?", text, "pronoun_first", most=1) == ["It costs space."]
 
 
+def test_an_item_of_a_list_stands_without_its_bullet() -> None:
+    assert answer("Who waits?", "- **Readers** wait for nobody.\n- Writers wait.", "bm25", most=1)[0][0] not in "-* "
+    assert answer("How long?", "3 days at most.", "bm25") == ["3 days at most."]
+
+
 def test_a_colon_brings_its_list_but_not_the_next_paragraph() -> None:
     text = "Three kinds are known:\n\n- red ones\n- blue ones\n\nNobody minds. Tea is hot."
     assert answer("What?", text, "leads_in") == ["Three kinds are known:\n\n- red ones\n- blue ones"]
@@ -117,6 +122,13 @@ def test_forms_that_questions_ask_for() -> None:
     assert question_type("What is a shallow copy?").wants_definition
     assert question_type("What does wraps do?").wants_definition
     assert not question_type("What is the population of the largest city?").wants_definition
+
+
+def test_few_words_answer_a_question_for_a_fact_alone() -> None:
+    for question in ("Who wrote it?", "What is the default size?", "How many are there?", "哪一年建成？"):
+        assert question_type(question).asks_for_fact, question
+    for question in ("Why is text cut?", "How do I delete a file?", "What is reciprocal rank fusion?", "什么是向量？"):
+        assert not question_type(question).asks_for_fact, question
     assert question_type("Which option sets the statement?").wants_code
     assert question_type("How do I flush it?").wants_code
     assert not question_type("Who built it?").wants_code

@@ -42,19 +42,20 @@ class BinaryCodes:
 
     def remove(self, rows: IdArray) -> None:
         """Remove rows; those behind them move up."""
-        self._index.remove_ids(rows)
+        self._index.remove_ids(rows)  # pyright: ignore[reportArgumentType]  # faiss's types know its C++ side only
 
     def search(
         self, queries: FloatArray, count: int, mask: NDArray[np.bool_] | None = None
     ) -> tuple[FloatArray, IdArray]:
         """(Q, count) estimated inner products, best first, and their rows; row -1 where a mask leaves fewer."""
-        selector = None if mask is None else faiss.IDSelectorBitmap(packed(mask))
-        # faiss's types know the constructors of its C++ side only.
-        parameters = faiss.RaBitQSearchParameters(sel=selector)  # pyright: ignore[reportCallIssue]
+        parameters = faiss.RaBitQSearchParameters(sel=row_selector(mask))  # pyright: ignore[reportCallIssue]
         parameters.qb = _QUERY_BITS
         return self._index.search(queries, count, params=parameters)
 
 
-def packed(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """An (N,) mask as the bitmap that FAISS's selectors take."""
-    return np.packbits(mask, bitorder="little")
+def row_selector(mask: NDArray[np.bool_] | None) -> faiss.IDSelector | None:
+    """Restrict a FAISS search to the rows that an (N,) mask holds true; without a mask, not at all."""
+    if mask is None:
+        return None
+    # faiss's types know the constructors of its C++ side only.
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # pyright: ignore[reportCallIssue]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_qa.config.store import StoreConfig
-from rag_qa.document_processor.binary_codes import BinaryCodes, packed
+from rag_qa.document_processor.binary_codes import BinaryCodes, row_selector
 from rag_qa.document_processor.metadata_filter import MetadataIndex, check_metadata
 from rag_qa.document_processor.store_files import generation_path, generations, read_generation, write_generation
 from rag_qa.document_processor.store_owner import StoreOwner
@@ -212,9 +212,7 @@ class FaissStore:
 
     def _flat_search(self, queries: FloatArray, count: int, mask: NDArray[np.bool_] | None) -> IdArray:
         """(Q, count) rows with the highest inner products."""
-        selector = None if mask is None else faiss.IDSelectorBitmap(packed(mask))
-        # faiss's types know the constructors of its C++ side only.
-        parameters = faiss.SearchParameters(sel=selector)  # pyright: ignore[reportCallIssue]
+        parameters = faiss.SearchParameters(sel=row_selector(mask))  # pyright: ignore[reportCallIssue]
         return self._flat.search(queries, count, params=parameters)[1]
 
     def _binary_codes(self) -> BinaryCodes:

@@ -1,5 +1,6 @@
 """Which sentences make up an answer: the best one with what it needs to be understood, and others nearly as good."""
 
+import re
 from math import exp
 
 from rag_qa.generation.evidence import Evidence
@@ -10,6 +11,8 @@ NEAR_BEST = 0.1
 
 LONGEST_LIST = 600
 """Characters of a list that follows on a sentence with a colon."""
+
+_BULLET = re.compile(r"(?:[-*+•]|\d{1,2}[.)])\s+")
 
 Place = tuple[int, int, int]
 """(passage, start, end): offsets within the passage's text."""
@@ -38,11 +41,18 @@ def compose(evidence: Evidence, first: int, most: int) -> list[Place]:
         if n_sentences == most:
             break
         before = _before(evidence, i) if n_sentences + 2 <= most and not places else None
-        start = before.start if before else sentence.start
+        start = before.start if before else _behind_bullet(evidence, sentence)
         places.append((sentence.passage, start, _end_of_list(evidence, i)))
         texts.add(sentence.text)
         n_sentences += 2 if before else 1
     return places
+
+
+def _behind_bullet(evidence: Evidence, sentence: Sentence) -> int:
+    """Where a sentence begins, the sign before it as a list's item left out."""
+    text = evidence.retrieved[sentence.passage].chunk.text
+    bullet = _BULLET.match(text, sentence.start, sentence.end)
+    return bullet.end() if bullet and bullet.end() < sentence.end else sentence.start
 
 
 def odds(evidence: Evidence, i: int) -> float:

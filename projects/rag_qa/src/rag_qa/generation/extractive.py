@@ -43,7 +43,8 @@ class ExtractiveGenerator:
         self.calibrator = calibrator or shipped.default_calibrator()
 
     def answer(self, question: str, retrieved: Sequence[Retrieved], history: Sequence[Turn] = ()) -> Answer:
-        """The best sentences, the shortest span in them, and the probability that the passages hold the answer.
+        """The best sentences, the shortest span in them if a fact is asked for, and the probability that the passages
+        hold the answer.
 
         `history` is not read: a question that needs it is rewritten before the search.
 
@@ -63,7 +64,7 @@ class ExtractiveGenerator:
             question=question,
             text=_joined([statement.text for statement in statements]),
             statements=statements,
-            span=span.text if span else None,
+            span=span.text if span and evidence.question.type.asks_for_fact else None,
             confidence=confidence,
             refused=False,
             retrieved=tuple(retrieved),

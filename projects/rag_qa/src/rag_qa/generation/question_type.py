@@ -60,6 +60,10 @@ _DEFINITION = re.compile(
     r"|\bwhat (is|are) meant\b|\bwhat do(es)? (the |an? )?[\w._-]+( [\w._-]+)? (mean|do|represent|stand for|express)\b"
     r"|什么是|是什么"
 )
+_NAME = re.compile(
+    r"^what (is|are) (an? )?(?!the\b|his\b|her\b|its\b|their\b)(?!.*\b(of|in|at|for)\b)[\w._-]+( [\w._-]+){0,4}\?*$"
+)
+"""A question for the meaning of a name, without the article that would make it one for a fact."""
 _AUXILIARIES = "is are was were did does do has have had can could will would should may might be been".split()
 
 
@@ -87,6 +91,9 @@ class QuestionType:
     wants_definition: bool = False
     """Whether it asks what something is or means."""
 
+    asks_for_fact: bool = True
+    """Whether a few words can answer: reasons, ways of doing and definitions take a sentence."""
+
 
 def question_type(question: str) -> QuestionType:
     """The kind of answer by rules; `thing` where none applies."""
@@ -108,6 +115,7 @@ def question_type(question: str) -> QuestionType:
         present=bool(_PRESENT.search(lowered)) and not _PAST.search(lowered),
         wants_code=bool(_CODE.search(lowered)),
         wants_definition=bool(_DEFINITION.search(lowered)),
+        asks_for_fact=answer not in ("reason", "manner") and not (_DEFINITION.search(lowered) or _NAME.search(lowered)),
     )
 
 
