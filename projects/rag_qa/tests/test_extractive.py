@@ -1,7 +1,10 @@
 """The extractive generator, evidence and spans."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +14,12 @@ from rag_qa.generation import shipped
 from rag_qa.generation.answer_generator import build_generator
 from rag_qa.generation.evidence import EvidenceReader
 from rag_qa.generation.extractive import ExtractiveGenerator
+from rag_qa.generation.linear_ranking import LinearRanker
 from rag_qa.generation.sentence_ranker import Question
 from rag_qa.generation.span_choice import _f1_table, _without_lone_quote, choose_span
 from rag_qa.generation.span_finder import SentenceWords, candidates
 from rag_qa.generation.term_statistics import TermStatistics
+from rag_qa.protocols import FloatArray
 from roadmap_shared.errors import UserError
 
 from .generation_fakes import BRIDGE, CHINESE, KETTLE, WordEncoder, retrieved
@@ -142,3 +147,20 @@ def test_shipped_constants_say_what_they_come_from() -> None:
     assert "even numbers" in shipped.sentence_ranker().origin["data"]
     assert shipped.span_ranker("zh").origin["data"].startswith("XQuAD-zh")
     assert "fit_extractive" in shipped.default_calibrator().origin
+
+
+def test_a_similarity_that_the_search_has_found_is_not_computed_again() -> None:
+    class Counting(WordEncoder):
+        def encode(self, texts: Sequence[str]) -> FloatArray:
+            encoded.extend(texts)
+            return super().encode(texts)
+
+    encoded: list[str] = []
+    reader = EvidenceReader(Counting(), LinearRanker({}))
+    first, second = retrieved(KETTLE, BRIDGE)
+    computed = reader.read("Who built the bridge?", [first, second])
+    known = replace(first, scores={"dense": float(computed.passage_cosines[0])})
+    encoded.clear()
+    again = reader.read("Who built the bridge?", [known, second])
+    assert encoded == ["Who built the bridge?", BRIDGE], "sentences are kept, and one similarity is known"
+    np.testing.assert_array_equal(again.passage_cosines, computed.passage_cosines)

@@ -12,6 +12,7 @@ from rag_qa.generation.sentence_ranker import Question, Sentence
 from rag_qa.generation.statements import StatementSpan, statement_spans
 from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.protocols import Encoder, FloatArray
+from rag_qa.retrieval.dense_retrieval import encode_query
 from rag_qa.types import Retrieved
 
 _CACHED_PASSAGES = 512
@@ -55,9 +56,6 @@ class _Read:
     vectors: FloatArray
     """(3, n_statements, D): of each, of it with the one before, and of it with the one behind."""
 
-    whole: FloatArray
-    """(D,)"""
-
 
 class EvidenceReader:
     """Reads retrieved passages for a question. Vectors of the sentences of recent passages are kept in memory."""
@@ -76,8 +74,8 @@ class EvidenceReader:
         """Rank the sentences of the passages."""
         asked = Question.of(question)
         parts = [self._passage(item.chunk.text, item.chunk.headings) for item in retrieved]
-        query = self.encoder.encode([question])[0]
-        sentences, similarities = _joined(retrieved, parts, query)
+        query = encode_query(self.encoder, question)
+        sentences, similarities = _joined(retrieved, parts, query, self._cosines(retrieved, query))
         statistics = self.statistics or TermStatistics.of(sentence.text for sentence in sentences)
         unranked = Evidence(
             question=asked,
@@ -90,15 +88,21 @@ class EvidenceReader:
         )
         return unranked.ranked_by(self._ranker)
 
+    def _cosines(self, retrieved: Sequence[Retrieved], query: FloatArray) -> FloatArray:
+        """(n_passages,): what the search by meaning has found, and computed for passages that words alone found."""
+        missing = [i for i, item in enumerate(retrieved) if "dense" not in item.scores]
+        cosines = np.array([item.scores.get("dense", 0.0) for item in retrieved], dtype=np.float32)
+        if missing:
+            cosines[missing] = self.encoder.encode([retrieved[i].chunk.text for i in missing]) @ query
+        return cosines
+
     def _passage(self, text: str, headings: tuple[str, ...]) -> _Read:
         """A passage cut and encoded, or what is kept of it."""
         key = (text, headings)
         if key not in self._kept:
             statements = statement_spans(text, headings)
-            vectors = self.encoder.encode([text, *(text[statement.start : statement.end] for statement in statements)])
-            own = vectors[1:]
-            three = np.stack([own, _with_neighbour(own, -1), _with_neighbour(own, 1)])
-            self._kept[key] = _Read(statements, three, vectors[0])
+            own = self.encoder.encode([text[statement.start : statement.end] for statement in statements])
+            self._kept[key] = _Read(statements, np.stack([own, _with_neighbour(own, -1), _with_neighbour(own, 1)]))
         self._kept.move_to_end(key)
         while len(self._kept) > _CACHED_PASSAGES:
             self._kept.popitem(last=False)
@@ -106,7 +110,7 @@ class EvidenceReader:
 
 
 def _joined(
-    retrieved: Sequence[Retrieved], parts: Sequence[_Read], query: FloatArray
+    retrieved: Sequence[Retrieved], parts: Sequence[_Read], query: FloatArray, passages: FloatArray
 ) -> tuple[list[Sentence], Similarities]:
     """The sentences of all passages, each once, and their similarities."""
     sentences: list[Sentence] = []
@@ -123,7 +127,6 @@ def _joined(
             sentences.append(Sentence(text, p, statement.start, statement.end, statement.heading))
             rows.append(cosines[:, i])
     own, before, after = np.array(rows, dtype=np.float32).reshape(len(rows), 3).T
-    passages = np.array([part.whole @ query for part in parts], dtype=np.float32)
     return sentences, Similarities(own, before, after, passages)
 
 
