@@ -80,10 +80,10 @@ def drawn_documents(sentences: Sequence[str], count: int) -> Iterator[Document]:
         )
 
 
-def make_index(folder: Path, count: int) -> None:
+def make_index(folder: Path, count: int, sentences_at_most: int | None) -> None:
     """An index of `count` chunks on the disk."""
     encoder = build_encoder()
-    sentences = reference_sentences(encoder)
+    sentences = reference_sentences(encoder)[:sentences_at_most]
     means = MeanOfSentences(encoder, sentences)
     whole = ChunkingConfig(splitter="recursive", size=encoder.max_tokens, overlap=0)
     with Index.create(folder, means, whole) as index:  # type: ignore[arg-type]
@@ -106,17 +106,19 @@ def main() -> None:
     """Make the index where it is not there yet, ask, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--sentences", type=int, default=None, help="first sentences only, to draw from")
+    parser.add_argument("--questions", type=int, default=None, help="first questions only")
     parser.add_argument("--folder", type=Path, help="index from an earlier run, read or written")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch) / "index"
         if not database_path(folder).exists():
-            make_index(folder, options.chunks)
-        measure(folder)
+            make_index(folder, options.chunks, options.sentences)
+        measure(folder, options.questions)
 
 
-def measure(folder: Path) -> None:
-    """Print the table for an index."""
+def measure(folder: Path, limit: int | None = None) -> None:
+    """Print the table for an index and the first questions."""
     opening, assistant = timed(lambda: Assistant.open(folder, encoder=EncoderConfig()))
     assert isinstance(assistant, Assistant)
     assert isinstance(assistant.index.store, FaissStore)
@@ -125,6 +127,7 @@ def measure(folder: Path) -> None:
     flat = faiss.IndexFlatIP(index.dimension)
     flat.add(vectors)
     questions = [q.text for q in load_questions(built_in_documents()).questions if q.answerable and q.text.isascii()]
+    questions = questions[:limit]
     assistant.ask(questions[0])  # codes and filters are made by the first search
     searches, answers, scans, recalls = [], [], [], []
     for question in questions:

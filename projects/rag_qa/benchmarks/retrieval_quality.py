@@ -92,7 +92,9 @@ def plain_bm25(collection: Collection) -> list[list[int]]:
         asked = bm25s.tokenize(collection.questions, stopwords="en", return_ids=False, show_progress=False)
     model = bm25s.BM25()
     model.index(pairs, show_progress=False)
-    found, scores = model.retrieve(asked, k=K, show_progress=False, backend_selection="numpy")
+    found, scores = model.retrieve(
+        asked, k=min(K, len(collection.passages)), show_progress=False, backend_selection="numpy"
+    )
     return [[int(one) for one, score in zip(*row, strict=True) if score > 0] for row in zip(found, scores, strict=True)]
 
 

@@ -79,6 +79,15 @@ def test_squad_with_a_second_configuration(tmp_path: Path, capsys: pytest.Captur
     assert "answer_f1" not in unanswerable["first"]["answer"]
 
 
+def test_word_counting_is_part_of_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("sparse:\n  stemming: false\n")
+    arguments = (str(squad(tmp_path / "s.json")), "--against", str(other), "--answers", "False")
+    said = evaluated(capsys, *arguments, "--retrieval.mode", "sparse", "--sparse.k1", "0.9")
+    assert f"\n{other}: " in said
+    assert "sparse.k1: 0.9 → 1.2; sparse.stemming: True → False" in said
+
+
 def test_every_question_answerable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = squad(tmp_path / "s.json", unanswerable=False)
     said = evaluated(capsys, str(path), "--evaluation.limit", "3", "--retrieval.mode", "dense")

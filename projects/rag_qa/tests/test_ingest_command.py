@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag_qa.cli import main
+from rag_qa.document_processor.index import Index
 
 EMPTY = "is empty (0 bytes)"
 
@@ -78,3 +79,10 @@ def test_an_emptied_folder_does_not_keep_the_others_out(here: Path, capsys: pyte
         f"rag-qa ingest: {here / 'good'}: has no files, but 1 documents of the index came from there: is it mounted? "
         "To remove them, name them in `rag-qa delete`"
     )
+
+
+def test_how_words_are_counted_is_fixed_by_the_first_ingestion(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest(capsys, "good", "--sparse.k1", "0.9")[0] == 0
+    assert ingest(capsys, "good", "--sparse.k1", "1.5")[0] == 0
+    with Index.open(Path("index")) as index:
+        assert index.sparse_config.k1 == index.sparse.config.k1 == 0.9

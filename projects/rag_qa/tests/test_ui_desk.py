@@ -60,6 +60,13 @@ def test_a_follow_up_question_uses_the_conversation(desk: Desk) -> None:
     assert "mill" in second.searched
 
 
+def test_a_question_that_is_not_to_be_rewritten_is_searched_as_it_is(config: ServeConfig) -> None:
+    plain = replace(config, retrieval=replace(config.retrieval, rewrite="none"))
+    desk = Desk(tiny_assistant(plain), plain)
+    first = desk.ask("How high is the tower of the mill?")
+    assert desk.ask("Who built it?", [first]).searched == "Who built it?"
+
+
 def test_a_conversation_forgets_what_was_read_from_a_deleted_document(desk: Desk) -> None:
     first = desk.ask("How high is the north tower of the mill?", source="mill.txt")
     assert first.sources == {"mill.txt"}

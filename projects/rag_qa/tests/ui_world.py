@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from rag_qa.assistant import Assistant
-from rag_qa.config import ApiConfig, GenerationConfig, RetrievalConfig, ServeConfig
+from rag_qa.config import ApiConfig, GenerationConfig, ServeConfig
 from rag_qa.document_processor import ingestion
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.readers import find_files
@@ -48,4 +48,4 @@ def make_index(folder: Path, encoder: Encoder | None = None) -> ServeConfig:
 def tiny_assistant(config: ServeConfig) -> Assistant:
     """That index with an encoder that hashes words, answering whatever it is sure of."""
     index = Index.open(config.index, HashingEncoder())
-    return Assistant.over(index, RetrievalConfig(), GenerationConfig(refuse_below=0.0))
+    return Assistant.over(index, config.retrieval, GenerationConfig(refuse_below=0.0))

@@ -14,7 +14,7 @@ from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.risk_coverage import RiskCoverage
 from rag_qa.report_answers import answers_section, misses_section, samples_section
 from rag_qa.run_layout import INDEX
-from rag_qa.studies.answers import AnswerStudy
+from rag_qa.studies.answers import REFUSAL_QUESTIONS, AnswerStudy
 from rag_qa.studies.corpus import Corpus
 from rag_qa.studies.retrieval import NAMES, RetrievalStudy
 from roadmap_shared.metrics import Interval
@@ -157,11 +157,7 @@ def refusal_section(found: Findings) -> Section:
     study = found.answers
     figure = risk_coverage_figure(study.curve, study.threshold)
     found.run.log_figure("risk_coverage", figure)
-    names = {
-        "unanswerable": "questions that the documents do not answer",
-        "removed": "the same questions, their passages taken out",
-    }
-    rows = [[names[name], interval] for name, interval in study.refusal.items()]
+    rows = [[REFUSAL_QUESTIONS[name], interval] for name, interval in study.refusal.items()]
     outcomes = study.outcomes()
     return Section(
         "Knowing when there is no answer",

@@ -24,7 +24,6 @@ from rag_qa.generation.agent import Agent, AgentStep
 from rag_qa.generation.memory import bounded
 from rag_qa.generation.tool_model import OpenAIToolModel, ToolModel
 from rag_qa.protocols import Condition, Turn, Where
-from rag_qa.retrieval.query_rewriting import rewrite_question
 from rag_qa.types import Answer, Citation, Document, Page, Retrieved, User
 from roadmap_shared.errors import UserError
 
@@ -101,7 +100,7 @@ class Desk:
             return replace(made, question=question)
 
         identity, made, seconds = self._recorded(question, answer)
-        searched = rewrite_question(question, history)
+        searched = assistant.standalone(question, history)
         return Exchange(id=identity, question=question, searched=searched, answer=made, seconds=seconds)
 
     @property
@@ -119,7 +118,7 @@ class Desk:
         if self._tool_model is None:
             raise UserError("the agent needs a model at a server: --generation.kind openai")
         self._library.refresh()
-        asked = rewrite_question(question, self._history(conversation))
+        asked = self._assistant.standalone(question, self._history(conversation))
         agent = Agent(self._assistant, self._tool_model)
         steps: list[AgentStep] = []
 

@@ -53,7 +53,9 @@ def run(config: EvaluateConfig) -> None:
 
 def alike(one: EvaluateConfig, other: EvaluateConfig) -> bool:
     """Whether both search the same index."""
-    return (one.index, one.encoder, one.chunking) == (other.index, other.encoder, other.chunking)
+    return (one.index, one.encoder, one.chunking, one.sparse) == (
+        other.index, other.encoder, other.chunking, other.sparse
+    )  # fmt: skip
 
 
 def checked(config: EvaluateConfig) -> list[EvaluateConfig]:
@@ -106,7 +108,7 @@ def open_index(config: EvaluateConfig, data: EvaluationSet | None) -> Index:
     """An index in memory of the data set, or without one the user's. Raises UserError: another encoder made it."""
     encoder = build_encoder(config.encoder)
     if data is not None:
-        return index_of(data, encoder, config.chunking, config.embedding_cache)
+        return index_of(data, encoder, config.chunking, config.embedding_cache, config.sparse)
     assert config.index is not None
     return Index.open(config.index, encoder, config.store)
 

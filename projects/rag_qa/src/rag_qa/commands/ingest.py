@@ -36,9 +36,9 @@ def run(config: IngestConfig) -> None:
         raise UserError(f"{', '.join(map(str, paths))}: holds no file to read")
     encoder = build_encoder(config.encoder)
     if is_new and config.dry_run:
-        opened = Index.create(None, encoder, config.chunking)
+        opened = Index.create(None, encoder, config.chunking, sparse=config.sparse)
     elif is_new:
-        opened = Index.create(config.index, encoder, config.chunking, config.store)
+        opened = Index.create(config.index, encoder, config.chunking, config.store, config.sparse)
     else:
         opened = Index.open(config.index, encoder, config.store)
     problems: list[str] = []

@@ -7,15 +7,11 @@ from rag_qa.commands.terminal import aligned, columns, fitted, remarked, wrapped
 from rag_qa.config import EvaluateConfig
 from rag_qa.evaluation.comparison import Comparison
 from rag_qa.evaluation.miss_tracing import MissReport
-from rag_qa.studies.answers import SCORES, AnswerStudy
+from rag_qa.studies.answers import REFUSAL_QUESTIONS, SCORES, AnswerStudy
 from rag_qa.studies.measuring import Measured
 from rag_qa.studies.retrieval import NAMES, RetrievalStudy
 from roadmap_shared.metrics import Interval
 
-REFUSALS = {
-    "unanswerable": "questions that the documents do not answer",
-    "removed": "the same questions, their passages taken out",
-}
 _SHOWN = 70
 _MISSES = 5
 """Failed questions that are shown."""
@@ -63,7 +59,7 @@ def answer_lines(study: AnswerStudy) -> list[str]:
     rows = [[f"{n} questions with an answer", "share", ""]]
     rows += [[name, shown(study.scores[name]), SCORES[name]] for name in SCORES if name in study.scores]
     refusals = [["refusal: answerable questions against", "AUROC"]]
-    refusals += [[REFUSALS[name], shown(interval)] for name, interval in study.refusal.items()]
+    refusals += [[REFUSAL_QUESTIONS[name], shown(interval)] for name, interval in study.refusal.items()]
     counts = [[f"at a confidence of {study.threshold:g}", "right", "wrong", "refused"]]
     counts += [[name, *map(str, row)] for name, row in study.outcomes().items() if sum(row)]
     return ["", *remarked(rows, columns()), *(table(refusals) if study.refusal else []), *table(counts)]

@@ -59,6 +59,9 @@ class IngestConfig:
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
     """Counts for a new index; one that is there keeps its own."""
 
+    sparse: SparseConfig = field(default_factory=SparseConfig)
+    """Counts for a new index; one that is there keeps its own."""
+
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
@@ -192,6 +195,9 @@ class EvaluateConfig:
 
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
     """Counts for a data set; --index has been cut already."""
+
+    sparse: SparseConfig = field(default_factory=SparseConfig)
+    """Counts for a data set; --index has its own."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     embedding_cache: EmbeddingCacheConfig = field(default_factory=EmbeddingCacheConfig)

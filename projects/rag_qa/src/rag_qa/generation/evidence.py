@@ -1,21 +1,18 @@
 """What a question's retrieved passages offer: their sentences with vectors, features and scores, computed once."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rag_qa.generation.linear_ranking import LinearRanker
+from rag_qa.generation.passage_sentences import PassageSentences, memory_of
 from rag_qa.generation.sentence_features import Similarities, sentence_features
 from rag_qa.generation.sentence_ranker import Question, Sentence
-from rag_qa.generation.statements import StatementSpan, statement_spans
 from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.protocols import Encoder, FloatArray
 from rag_qa.retrieval.dense_retrieval import encode_query
 from rag_qa.types import Retrieved
-
-_CACHED_PASSAGES = 512
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,8 @@ class Evidence:
         )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """One passage: its statements, and vectors of length 1."""
-
-    statements: list[StatementSpan]
-    vectors: FloatArray
-    """(3, n_statements, D): of each, of it with the one before, and of it with the one behind."""
-
-
 class EvidenceReader:
-    """Reads retrieved passages for a question. Vectors of the sentences of recent passages are kept in memory."""
+    """Reads retrieved passages for a question."""
 
     def __init__(self, encoder: Encoder, ranker: LinearRanker, statistics: TermStatistics | None = None) -> None:
         """Args:
@@ -68,12 +56,12 @@ class EvidenceReader:
         """
         self.encoder, self.statistics = encoder, statistics
         self._ranker = ranker
-        self._kept: OrderedDict[tuple[str, tuple[str, ...]], _Read] = OrderedDict()
+        self._memory = memory_of(encoder)
 
     def read(self, question: str, retrieved: Sequence[Retrieved]) -> Evidence:
         """Rank the sentences of the passages."""
         asked = Question.of(question)
-        parts = [self._passage(item.chunk.text, item.chunk.headings) for item in retrieved]
+        parts = [self._memory.read(self.encoder, item.chunk.text, item.chunk.headings) for item in retrieved]
         query = encode_query(self.encoder, question)
         sentences, similarities = _joined(retrieved, parts, query, self._cosines(retrieved, query))
         statistics = self.statistics or TermStatistics.of(sentence.text for sentence in sentences)
@@ -96,21 +84,9 @@ class EvidenceReader:
             cosines[missing] = self.encoder.encode([retrieved[i].chunk.text for i in missing]) @ query
         return cosines
 
-    def _passage(self, text: str, headings: tuple[str, ...]) -> _Read:
-        """A passage cut and encoded, or what is kept of it."""
-        key = (text, headings)
-        if key not in self._kept:
-            statements = statement_spans(text, headings)
-            own = self.encoder.encode([text[statement.start : statement.end] for statement in statements])
-            self._kept[key] = _Read(statements, np.stack([own, _with_neighbour(own, -1), _with_neighbour(own, 1)]))
-        self._kept.move_to_end(key)
-        while len(self._kept) > _CACHED_PASSAGES:
-            self._kept.popitem(last=False)
-        return self._kept[key]
-
 
 def _joined(
-    retrieved: Sequence[Retrieved], parts: Sequence[_Read], query: FloatArray, passages: FloatArray
+    retrieved: Sequence[Retrieved], parts: Sequence[PassageSentences], query: FloatArray, passages: FloatArray
 ) -> tuple[list[Sentence], Similarities]:
     """The sentences of all passages, each once, and their similarities."""
     sentences: list[Sentence] = []
@@ -118,7 +94,7 @@ def _joined(
     taken: dict[str, list[tuple[int, int]]] = {}
     places = _places(retrieved, parts)
     for p, (item, part) in enumerate(zip(retrieved, parts, strict=True)):
-        cosines = part.vectors @ query  # (3, n_statements)
+        cosines = part.cosines(query)  # (3, n_statements)
         for i, (statement, place) in enumerate(zip(part.statements, places[p], strict=True)):
             if _is_part(place, taken.setdefault(item.chunk.source, []), places, retrieved, p):
                 continue
@@ -130,7 +106,7 @@ def _joined(
     return sentences, Similarities(own, before, after, passages)
 
 
-def _places(retrieved: Sequence[Retrieved], parts: Sequence[_Read]) -> list[list[tuple[int, int]]]:
+def _places(retrieved: Sequence[Retrieved], parts: Sequence[PassageSentences]) -> list[list[tuple[int, int]]]:
     """Offsets of each passage's statements in its document."""
     return [
         [(item.chunk.start + statement.start, item.chunk.start + statement.end) for statement in part.statements]
@@ -155,13 +131,3 @@ def _is_part(
         if p != own and retrieved[p].chunk.source == retrieved[own].chunk.source
         for a, b in of_passage
     )
-
-
-def _with_neighbour(vectors: FloatArray, step: int) -> FloatArray:
-    """(N, D) directions of each sentence together with the one before (-1) or behind (1) it: that of the sum of their
-    vectors; the sentence's own where there is none."""
-    together = vectors.copy()
-    if len(vectors) > 1:
-        own, other = (slice(1, None), slice(None, -1)) if step < 0 else (slice(None, -1), slice(1, None))
-        together[own] += vectors[other]
-    return together / np.maximum(np.linalg.norm(together, axis=1, keepdims=True), 1e-9)

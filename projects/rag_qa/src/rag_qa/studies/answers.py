@@ -45,6 +45,12 @@ VERDICTS = {
 }
 """Answers that are right for a person, and stand in any text."""
 
+REFUSAL_QUESTIONS = {
+    "unanswerable": "questions that the documents do not answer",
+    "removed": "the same questions, their passages taken out",
+}
+"""What the confidence is to tell answerable questions from, by the names in `AnswerStudy.refusal`."""
+
 SCORES = {
     "answer_in_context": "an accepted answer stands in the retrieved passages: the most that could be right",
     "answer_in_sentences": "it stands in the sentences of the answer",
