@@ -2,7 +2,7 @@
 
 Every question of XQuAD-en is scored by constants that were fitted on the articles of the other half
 (`fit_extractive.py` leaves both directions in its cache folder). The odd half alone, scored by the shipped constants,
-is listed as well. Retrieval is that of `answer_data.py`, the top 5 paragraphs. The technical questions are scored in
+is listed as well. Retrieval is that of `_answer_data.py`, the top 5 paragraphs. The technical questions are scored in
 folds by document, each by constants that never saw its documents, with the search of `rag-qa`.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from answer_data import Asked, MiniLM, QuestionFile, squad_f1
-from technical_data import FOLDS, TechnicalSet
+from _answer_data import Asked, MiniLM, QuestionFile, squad_f1
+from _technical_data import FOLDS, TechnicalSet
 
 from rag_qa.config import GenerationConfig
 from rag_qa.evaluation.answer_quality import refusal_auroc_interval

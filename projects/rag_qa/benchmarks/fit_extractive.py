@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from answer_data import Asked, MiniLM, QuestionFile, squad_f1
-from technical_data import FOLDS, TechnicalSet
+from _answer_data import Asked, MiniLM, QuestionFile, squad_f1
+from _technical_data import FOLDS, TechnicalSet
 
 from rag_qa.generation.evidence import Evidence
 from rag_qa.generation.linear_ranking import LinearRanker, fit

@@ -2,9 +2,9 @@
 
     pip install -c constraints.txt -e "projects/rag_qa[peers]"
     pip install --no-deps llama-index-retrievers-bm25==0.8.0
-    python benchmarks/framework_comparison.py FILE [--limit N] [--rounds N] [--peers langchain llama_index]
+    python benchmarks/framework_comparison.py [FILE] [--limit N] [--rounds N] [--peers langchain llama_index]
 
-FILE is in SQuAD's format, such as xquad.en.json. What the frameworks do is in `framework_peers.py`. All sides search
+FILE is in SQuAD's format, such as xquad.en.json. What the frameworks do is in `_framework_peers.py`. All sides search
 the same passages with the weights of the same encoder; ours is measured with each way of running it. They take turns
 on each question, and the time is that of the CPU, so that other work on the machine hits all of them; of the rounds,
 the median counts. `search alone` leaves the encoding of the question out: all are given its vector. Rankings of
@@ -22,7 +22,8 @@ from statistics import median
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from framework_peers import PEERS, Search, versions
+from _data import public_data
+from _framework_peers import PEERS, Search, versions
 
 from rag_qa.config import EncoderConfig, RetrievalConfig
 from rag_qa.document_processor import ingestion
@@ -133,7 +134,7 @@ def report(data: EvaluationSet, peers: Sequence[str], rounds: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("file", type=Path, help="questions in SQuAD's format")
+    parser.add_argument("file", type=Path, nargs="?", help="in SQuAD's format; default: XQuAD below ROADMAP_DATA")
     parser.add_argument("--limit", type=int, default=None, help="first questions only")
     parser.add_argument("--rounds", type=int, default=3, help="how often all questions are asked")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="what to compare with")
@@ -141,7 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error(f"--rounds {given.rounds} must be at least 1")
     try:
-        report(load_squad(given.file).first(given.limit), given.peers, given.rounds)
+        report(
+            load_squad(given.file or public_data("xquad", "xquad.en.json")).first(given.limit),
+            given.peers,
+            given.rounds,
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """Pages per CPU-second of `read_pdf` beside PDFium's bare text and pypdf, on the same files in the same run.
 
-    python benchmarks/pdf_reading.py FOLDER [--rounds 3]
+    python benchmarks/pdf_reading.py [FOLDER] [--rounds 3]
 
 `raw pypdfium2` calls `get_text_range` on each page: no offsets to places, no look at what is hidden, no headings. pypdf
 is measured where it is installed. All take turns on each file, and the fastest of the rounds counts, because other
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pypdfium2
+from _data import public_data
 
 from rag_qa.config.reading import ReadOptions
 from rag_qa.document_processor.pdf_reader import read_pdf
@@ -52,7 +53,7 @@ def read_pypdf(data: bytes) -> None:
 def main() -> None:
     """Measure all PDFs below a folder and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="default: pdf_samples below ROADMAP_DATA")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     readers: dict[str, Reader] = {"rag_qa": read_ours, "raw pypdfium2": read_raw}
@@ -63,7 +64,8 @@ def main() -> None:
     except ImportError:
         print("pypdf is not installed: not measured", file=sys.stderr)
     seconds, n_pages, n_files = dict.fromkeys(readers, 0.0), 0, 0
-    for path in sorted(arguments.folder.rglob("*.pdf")):
+    folder = arguments.folder or public_data("pdf_samples")
+    for path in sorted(folder.rglob("*.pdf")):
         data = path.read_bytes()
         try:
             document = pypdfium2.PdfDocument(data)
@@ -80,7 +82,7 @@ def main() -> None:
         for name, taken in best.items():
             seconds[name] += taken
     if not n_files:
-        sys.exit(f"{arguments.folder}: no PDF that can be opened")
+        sys.exit(f"{folder}: no PDF that can be opened")
     print(f"{n_files} files, {n_pages} pages, fastest of {arguments.rounds} rounds")
     print(f"{'reader':16}{'pages/CPU-s':>12}{'of raw':>8}")
     for name, taken in seconds.items():

@@ -11,7 +11,6 @@ over questions, differences are paired.
 
 import argparse
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Literal
 
 import bm25s
 import numpy as np
+from _data import public_data
 
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.config.retrieval import RetrievalConfig
@@ -92,9 +92,8 @@ def plain_bm25(collection: Collection) -> list[list[int]]:
         asked = bm25s.tokenize(collection.questions, stopwords="en", return_ids=False, show_progress=False)
     model = bm25s.BM25()
     model.index(pairs, show_progress=False)
-    found, scores = model.retrieve(
-        asked, k=min(K, len(collection.passages)), show_progress=False, backend_selection="numpy"
-    )
+    most = min(K, len(collection.passages))
+    found, scores = model.retrieve(asked, k=most, show_progress=False, backend_selection="numpy")
     return [[int(one) for one, score in zip(*row, strict=True) if score > 0] for row in zip(found, scores, strict=True)]
 
 
@@ -148,18 +147,17 @@ def main() -> None:
     """Measure the collections that are named."""
     parser = argparse.ArgumentParser(description="nDCG@10 and recall@5 of words, vectors and both")
     names = ("xquad-en", "xquad-zh", "cmrc", "cranfield")
-    parser.add_argument("collections", nargs="*", default=names, choices=names)
+    parser.add_argument("collections", nargs="*", choices=names)
     parser.add_argument("--backend", default="torch", choices=("torch", "onnx", "onnx_int8"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "retrieval_quality.sqlite")
     arguments = parser.parse_args()
-    data = Path(os.environ.get("ROADMAP_DATA") or parser.error("set ROADMAP_DATA to the folder of the data sets"))
     encoder = CachedEncoder(build_encoder(EncoderConfig(backend=arguments.backend)), arguments.cache)
-    for name in arguments.collections:
+    for name in arguments.collections or names:
         collection = {
-            "xquad-en": lambda: squad("xquad-en", data / "xquad" / "xquad.en.json"),
-            "xquad-zh": lambda: squad("xquad-zh", data / "xquad" / "xquad.zh.json"),
-            "cmrc": lambda: squad("cmrc", data / "cmrc2018" / "cmrc2018_dev.json"),
-            "cranfield": lambda: cranfield(data / "cranfield"),
+            "xquad-en": lambda: squad("xquad-en", public_data("xquad", "xquad.en.json")),
+            "xquad-zh": lambda: squad("xquad-zh", public_data("xquad", "xquad.zh.json")),
+            "cmrc": lambda: squad("cmrc", public_data("cmrc2018", "cmrc2018_dev.json")),
+            "cranfield": lambda: cranfield(public_data("cranfield")),
         }[name]()
         rankings = measure(collection, encoder)
         table(collection, rankings, range(len(collection.questions)), collection.name)

@@ -65,6 +65,16 @@ def test_vector_search_finds_what_the_flat_scan_finds() -> None:
     assert all(float(row.split("|")[5]) >= 0.95 for row in rows), table
 
 
+def test_what_needs_a_public_set_says_so_where_it_is_not(tmp_path: Path) -> None:
+    for script in ("retrieval_quality.py", "pdf_reading.py", "answer_quality.py"):
+        command = [sys.executable, str(BENCHMARKS / script)]
+        environment = dict(os.environ, ROADMAP_DATA=str(tmp_path), TMPDIR=str(tmp_path))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+        assert done.returncode == 77, done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert re.fullmatch(rf"{script}: not measured: {tmp_path}/[\w./]+ is not there", last)
+
+
 def test_pdf_reading_counts_pages(tmp_path: Path) -> None:
     canvas = Canvas(str(tmp_path / "two.pdf"))
     for page in range(2):

@@ -67,7 +67,7 @@ def test_a_peer_that_is_not_installed(
             raise PackageNotFoundError(package)
         return "1"
 
-    monkeypatch.setattr(sys.modules["framework_peers"], "version", version)
+    monkeypatch.setattr(sys.modules["_framework_peers"], "version", version)
     file = tmp_path / "squad.json"
     file.write_text('{"version": "1.1", "data": []}', encoding="utf-8")
     monkeypatch.setattr(

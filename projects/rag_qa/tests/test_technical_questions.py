@@ -10,14 +10,14 @@ import pytest
 from rag_qa.corpus.built_in import built_in_documents
 from roadmap_shared.errors import UserError
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "technical_documents.py"
+FILE = Path(__file__).parents[1] / "benchmarks" / "_technical_documents.py"
 
 
 @pytest.fixture(scope="module")
 def technical() -> ModuleType:
     if not FILE.exists():
         pytest.skip("the benchmarks are not part of this installation")
-    spec = importlib.util.spec_from_file_location("technical_documents", FILE)
+    spec = importlib.util.spec_from_file_location("_technical_documents", FILE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

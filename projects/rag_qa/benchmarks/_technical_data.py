@@ -1,9 +1,9 @@
-"""Technical questions with passages retrieved as `rag-qa` retrieves them, in the form of `answer_data.QuestionFile`."""
+"""Technical questions with passages retrieved as `rag-qa` retrieves them, as `_answer_data.QuestionFile`."""
 
 from pathlib import Path
 
-from answer_data import Asked
-from technical_documents import technical_documents, technical_questions
+from _answer_data import Asked
+from _technical_documents import technical_documents, technical_questions
 
 from rag_qa.config import ChunkingConfig, EncoderConfig, RetrievalConfig, StoreConfig
 from rag_qa.document_processor.index import Index

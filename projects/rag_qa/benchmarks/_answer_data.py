@@ -6,7 +6,6 @@ Chinese passages are ranked by BM25 alone, for MiniLM is an English model.
 
 import hashlib
 import json
-import os
 import re
 import string
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _data import public_data
 
 from rag_qa.document_processor.sentences import sentence_spans
 from rag_qa.generation.evidence import Evidence, EvidenceReader
@@ -23,7 +23,6 @@ from rag_qa.generation.term_statistics import TermStatistics
 from rag_qa.generation.words import terms
 from rag_qa.protocols import FloatArray
 from rag_qa.types import Chunk, Retrieved
-from roadmap_shared.errors import UserError
 
 FILES = {
     "xquad-en": "xquad/xquad.en.json",
@@ -93,7 +92,7 @@ class QuestionFile:
 
     def __init__(self, name: str, encoder: MiniLM) -> None:
         self.name, self.encoder = name, encoder
-        content = json.loads((data_folder() / FILES[name]).read_text(encoding="utf-8"))
+        content = json.loads(public_data(*Path(FILES[name]).parts).read_text(encoding="utf-8"))
         passages: list[str] = []
         self.questions: list[Asked] = []
         for article, part in enumerate(content["data"]):
@@ -149,14 +148,6 @@ class QuestionFile:
     def gains(self, evidence: Evidence, asked: Asked) -> list[float]:
         """1 for each sentence that holds an accepted answer."""
         return [float(any(answer in sentence.text for answer in asked.answers)) for sentence in evidence.sentences]
-
-
-def data_folder() -> Path:
-    """The folder that ROADMAP_DATA names."""
-    folder = os.environ.get("ROADMAP_DATA", "")
-    if not folder:
-        raise UserError("ROADMAP_DATA is not set: it names the folder with xquad/ and cmrc2018/")
-    return Path(folder)
 
 
 def squad_words(text: str, *, chinese: bool) -> list[str]:
