@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 SKIPPED = 77
 """Exit code for "not measured", as automake's test drivers use it; `make bench-4` then goes on."""
@@ -14,6 +15,10 @@ def public_data(*parts: str) -> Path:
     path = Path(folder, *parts)
     if folder and path.exists():
         return path
-    missing = f"{path} is not there" if folder else f"set ROADMAP_DATA to the folder that holds {'/'.join(parts)}"
-    print(f"{Path(sys.argv[0]).name}: not measured: {missing}", file=sys.stderr)
+    not_measured(f"{path} is not there" if folder else f"set ROADMAP_DATA to the folder that holds {'/'.join(parts)}")
+
+
+def not_measured(why: str) -> NoReturn:
+    """Exit with a line that says why."""
+    print(f"{Path(sys.argv[0]).name}: not measured: {why}", file=sys.stderr)
     sys.exit(SKIPPED)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _answer_data import Asked, MiniLM, QuestionFile, squad_f1
+from _data import not_measured
 from _technical_data import FOLDS, TechnicalSet
 
 from rag_qa.config import GenerationConfig
@@ -26,7 +27,6 @@ from rag_qa.generation.linear_ranking import LinearRanker
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.risk_coverage import risk_coverage
 from rag_qa.generation.span_choice import choose_span
-from roadmap_shared.errors import UserError
 from roadmap_shared.metrics import bootstrap_interval, roc_auc
 
 SETS = ("technical", "xquad-en", "xquad-zh", "cmrc-dev")
@@ -202,7 +202,7 @@ def sentence_scores(file: TechnicalSet, asked: Asked, evidence: Evidence) -> tup
 def fitted(folder: Path) -> tuple[LinearRanker, Calibrator]:
     """Sentence ranker and calibrator of a fit that is kept in the cache folder."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is not there: run fit_extractive.py with the same --cache first")
+        not_measured(f"{folder} is not there: run fit_extractive.py with the same --cache first")
     return LinearRanker.load(folder / "sentence_ranker.json"), Calibrator.load(folder / "refusal.json")
 
 

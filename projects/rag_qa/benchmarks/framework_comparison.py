@@ -142,11 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error(f"--rounds {given.rounds} must be at least 1")
     try:
-        report(
-            load_squad(given.file or public_data("xquad", "xquad.en.json")).first(given.limit),
-            given.peers,
-            given.rounds,
-        )
+        file = given.file or public_data("xquad", "xquad.en.json")
+        report(load_squad(file).first(given.limit), given.peers, given.rounds)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -147,10 +147,12 @@ def main() -> None:
     """Measure the collections that are named."""
     parser = argparse.ArgumentParser(description="nDCG@10 and recall@5 of words, vectors and both")
     names = ("xquad-en", "xquad-zh", "cmrc", "cranfield")
-    parser.add_argument("collections", nargs="*", choices=names)
+    parser.add_argument("collections", nargs="*", help=f"of {', '.join(names)}; all by default")
     parser.add_argument("--backend", default="torch", choices=("torch", "onnx", "onnx_int8"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "retrieval_quality.sqlite")
     arguments = parser.parse_args()
+    if unknown := set(arguments.collections) - set(names):
+        parser.error(f"no such collection: {', '.join(sorted(unknown))}")
     encoder = CachedEncoder(build_encoder(EncoderConfig(backend=arguments.backend)), arguments.cache)
     for name in arguments.collections or names:
         collection = {

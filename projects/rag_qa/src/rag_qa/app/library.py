@@ -48,6 +48,10 @@ class Answering(Protocol):
         """Passages for a question that may refer to the turns before it."""
         ...
 
+    def standalone(self, question: str, history: Sequence[Turn] = ()) -> str:
+        """The question as it is searched for."""
+        ...
+
 
 class Backend(Protocol):
     """An index that can be asked and changed. `IndexBackend` is the one that is served."""
