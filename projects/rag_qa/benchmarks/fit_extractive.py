@@ -102,10 +102,13 @@ def half(file: QuestionFile, number: int) -> list[Asked]:
 
 
 def constants_of(parts: Sequence[Part], data: str) -> tuple[LinearRanker, Calibrator]:
-    """Sentence ranker and calibrator of refusal."""
+    """Sentence ranker and calibrator of refusal, whose probabilities are those of the last part, the technical one: of
+    the encyclopedic parts it is sure, so that a little more or less changes few answers."""
     sentences = fit_sentences(parts, data)
-    examples = [example for part in parts for example in refusal_examples(part, sentences)]
-    return sentences, Calibrator.fit(examples, l2=3.0, origin=f"{data}; {COMMAND}")
+    examples = [refusal_examples(part, sentences) for part in parts]
+    everything = [example for part in examples for example in part]
+    calibrator = Calibrator.fit(everything, l2=3.0, origin=f"{data}; {COMMAND}")
+    return sentences, calibrator.recalibrated(examples[-1])
 
 
 def save(folder: Path, rankers: dict[str, LinearRanker], calibrator: Calibrator) -> None:

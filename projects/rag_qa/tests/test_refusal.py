@@ -14,7 +14,7 @@ from rag_qa.evaluation.evaluation_set import EvaluationQuestion
 from rag_qa.generation import shipped
 from rag_qa.generation.answer_generator import build_generator
 from rag_qa.generation.evidence import EvidenceReader
-from rag_qa.generation.refusal import Calibrator
+from rag_qa.generation.refusal import CalibrationExample, Calibrator
 from rag_qa.generation.refusal_features import NAMES, refusal_features
 from rag_qa.generation.risk_coverage import risk_coverage, threshold_for_risk
 from rag_qa.generation.synthetic_questions import make_questions
@@ -54,6 +54,24 @@ def test_probabilities_are_calibrated_on_held_out_folds() -> None:
     for low, high in ((0, 0.2), (0.4, 0.6), (0.8, 1)):
         inside = (p >= low) & (p <= high)
         assert answerable[1000:][inside].mean() == pytest.approx(p[inside].mean(), abs=0.1)
+
+
+def test_a_calibration_moves_to_another_kind_of_text_and_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrator = fitted(400)
+    generator = np.random.default_rng(3)
+    answerable = generator.random(2000) < 0.7  # a kind of text of which it is far too sure
+    features = generator.normal(size=(2000, len(NAMES))) + 0.2 * answerable[:, None]
+    monkeypatch.setattr("rag_qa.generation.refusal.refusal_features", lambda row: row)
+    examples = [CalibrationExample(row, bool(yes)) for row, yes in zip(features, answerable, strict=True)]  # type: ignore[arg-type]
+    moved = calibrator.recalibrated(examples)
+    before, after = calibrator.probabilities(features), moved.probabilities(features)
+    assert (np.argsort(before) == np.argsort(after)).all()
+    odds = np.where(answerable, 0.5 / answerable.mean(), 0.5 / (1 - answerable.mean()))  # as if half were answerable
+    for low, high in ((0, 0.4), (0.4, 0.6), (0.6, 1)):
+        inside = (after >= low) & (after <= high)
+        share = odds[inside & answerable].sum() / odds[inside].sum()
+        assert share == pytest.approx(after[inside].mean(), abs=0.06)
+    assert abs(before - 0.5).mean() > abs(after - 0.5).mean()
 
 
 @pytest.mark.parametrize(

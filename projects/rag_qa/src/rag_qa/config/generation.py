@@ -18,9 +18,9 @@ class GenerationConfig:
     max_sentences: int = 2
     """Most sentences of an extractive answer, 1 to 3."""
 
-    refuse_below: float = 0.3
+    refuse_below: float = 0.4
     """Probability that the passages hold the answer below which it is refused, 0 (never) to 1. The probability is that
-    for a question which is as likely answerable as not: where seven of ten are answerable, 0.3 is even odds."""
+    for a question which is as likely answerable as not: where three of five are answerable, 0.4 is even odds."""
 
     calibration: str = ""
     """JSON file of a calibration of refusal, as `calibrate` writes it. Empty: the index's own, where it was calibrated,

@@ -9,7 +9,7 @@ Kamath, Jia & Liang (2020), "Selective Question Answering under Domain Shift".
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,15 +94,20 @@ class Calibrator:
             inside = folds == fold
             if inside.any() and len(set(answerable[~inside])) == 2:
                 held_out[inside] = fit_logistic(features[~inside], answerable[~inside], l2).logits(features[inside])
-        # A slope of the held-out logits: those of the training rows are too sure.
-        platt = fit_logistic(held_out[:, None], answerable, 1e-3)
-        slope = float(platt.weights[0] / platt.scale[0])
-        intercept = float(platt.bias - platt.weights[0] * platt.mean[0] / platt.scale[0])
-        # How many of the examples are answerable says how they were made, not what users ask: even odds instead
-        # (Saerens, Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities").
-        intercept -= float(np.log(answerable.sum() / (~answerable).sum()))
+        # The slope of the held-out logits: those of the training rows are too sure.
+        slope, intercept = _platt(held_out, answerable)
         model = fit_logistic(features, answerable, l2)
         return cls(model, slope, intercept, len(features), float(roc_auc(held_out, answerable)), origin)
+
+    def recalibrated(self, examples: Sequence[CalibrationExample]) -> "Calibrator":
+        """The same order of questions, with probabilities that are right for these examples.
+
+        A fit on texts of several kinds is right on average, and may be too low for one kind and too high for another.
+        """
+        features = np.array([refusal_features(example.evidence) for example in examples])
+        answerable = np.array([example.answerable for example in examples])
+        slope, intercept = _platt(self.model.logits(features), answerable)
+        return replace(self, slope=slope, intercept=intercept)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -147,6 +152,18 @@ class Calibrator:
             raise UserError(f"{path}: cannot be read: {error.strerror}. {again}") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} holds no calibration of refusal. {again}") from error
+
+
+def _platt(logits: np.ndarray, answerable: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of Platt's scaling, for even odds.
+
+    How many of the examples are answerable says how they were made, not what users ask (Saerens, Latinne & Decaestecker
+    2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities").
+    """
+    platt = fit_logistic(logits[:, None], answerable, 1e-3)
+    slope = float(platt.weights[0] / platt.scale[0])
+    intercept = float(platt.bias - platt.weights[0] * platt.mean[0] / platt.scale[0])
+    return slope, intercept - float(np.log(answerable.sum() / (~answerable).sum()))
 
 
 def folds_of(groups: Sequence[str]) -> np.ndarray:
