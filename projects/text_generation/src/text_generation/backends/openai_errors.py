@@ -12,7 +12,6 @@ import openai
 
 from roadmap_shared.errors import UserError, one_line
 from text_generation.backends.retrying import TemporaryError
-from text_generation.terminal_text import harmless
 
 _TEMPORARY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _LONGEST_QUOTE = 300  # characters
@@ -83,7 +82,7 @@ def _said(error: openai.APIStatusError) -> str:
 
 def _quoted(text: object, key: str) -> str:
     """A foreign message on one line, without the key and what steers a terminal, and of a length that a line bears."""
-    line = harmless(one_line(text)) or "no reason given"
+    line = one_line(text) or "no reason given"
     if key:
         line = line.replace(key, "[key]")
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
