@@ -1,5 +1,6 @@
 """The Streamlit page as `launch` starts it, in a real Chromium: wide and narrow, without a request to anywhere else."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -83,6 +84,7 @@ class Visit:
 
     def ask(self, question: str) -> str:
         """The answer's text."""
+        self.settled()
         before = self.page.locator(".rq-answer").count()
         box = self.page.get_by_placeholder("Ask a question")
         box.fill(question)
@@ -93,14 +95,31 @@ class Visit:
         return answer.inner_text()
 
     def cited(self, name: str) -> None:
+        self.settled()
         self.page.get_by_role("button").filter(has_text=name).first.click()
 
     def close_dialog(self) -> None:
         self.page.keyboard.press("Escape")
         self.page.get_by_role("dialog").wait_for(state="detached")
 
-    def go(self, name: str) -> None:
-        self.page.get_by_test_id("stButtonGroup").first.get_by_text(name, exact=True).click()
+    def settled(self) -> None:
+        """Wait until the script behind the page has come to its end: a click while it draws can be lost."""
+        self.page.wait_for_timeout(100)  # for a run that an event of just now begins
+        self.page.locator(".stApp[data-test-script-state=notRunning]").wait_for()
+
+    def click(self, target: Any, sign: str) -> None:
+        """Click, and once more where a text that the click brings does not come."""
+        for patience in (20_000, PATIENCE):
+            self.settled()
+            target.click()
+            with contextlib.suppress(sync_api.TimeoutError):
+                self.page.get_by_text(sign).first.wait_for(timeout=patience)
+                return
+        raise AssertionError(f"{sign!r} is not shown\n{self.page.inner_text('body')[:2000]}")
+
+    def go(self, name: str, sign: str) -> None:
+        """Choose a page, and wait for a text that it alone shows."""
+        self.click(self.page.get_by_test_id("stButtonGroup").first.get_by_text(name, exact=True), sign)
 
     def width(self) -> int:
         return self.page.evaluate("document.documentElement.scrollWidth")
@@ -137,6 +156,7 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path, scheme: str, width:
         assert "do not seem to answer" in visit.ask("Who wrote the Mongolian constitution?")
         assert visit.width() == width
 
+        visit.settled()
         page.get_by_role("button", name="How it was found").first.click()
         page.locator(".rq-hit").first.wait_for()
         page.get_by_role("slider").press("Home")
@@ -144,14 +164,13 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path, scheme: str, width:
         assert visit.width() == width
         shot(page, f"inspector-{width}")
 
-        visit.go("Documents")
+        visit.go("Documents", "Add to the index")
         page.locator("input[type=file]").set_input_files(upload)
-        page.get_by_role("button", name="Add to the index").click()
-        page.get_by_text(f"{upload.name}: 1 passage").wait_for()
+        page.get_by_text(upload.name).first.wait_for()
+        visit.click(page.get_by_role("button", name="Add to the index"), f"{upload.name}: 1 passage")
         row = page.locator("[class*=st-key-document-uploads]").filter(has_text=upload.name)
-        row.get_by_role("button").click()
-        page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
-        page.get_by_text("nothing is left").wait_for()
+        visit.click(row.get_by_role("button"), "Delete it")
+        visit.click(page.get_by_role("dialog").get_by_role("button", name="Delete it"), "nothing is left")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save the certificate").click()
         certificate = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
@@ -159,8 +178,7 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path, scheme: str, width:
         assert visit.width() == width
         shot(page, f"documents-{width}")
 
-        visit.go("Analytics")
-        page.get_by_text("Questions a day").wait_for()
+        visit.go("Analytics", "Questions a day")
         page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
         assert visit.width() == width
         shot(page, f"analytics-{width}")

@@ -76,7 +76,7 @@ def _show_certificate(certificate: CertificateView) -> None:
         with st.container(horizontal=True):
             st.download_button(
                 "Save the certificate", certificate.json, file_name="deletion-certificate.json",
-                mime="application/json", icon=":material/download:",
+                mime="application/json", icon=":material/download:", on_click="ignore",
             )  # fmt: skip
             st.button("Close", on_click=_close_certificate)
 
