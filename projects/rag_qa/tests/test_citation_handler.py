@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_qa.generation.citation_handler import citation_of, cite, marked_sentences, missing_facts
+from rag_qa.generation.citation_handler import citation_of, cite, marked_sentences, missing_facts, on_their_pages
 from rag_qa.generation.highlighting import highlight_html, highlight_terminal, snippet
+from rag_qa.types import Citation, Document, Page, Statement
 
 from .generation_fakes import BRIDGE, CHINESE, KETTLE, WordEncoder, retrieved
 
@@ -120,3 +121,24 @@ def test_a_snippet_of_another_chunk_is_refused() -> None:
     first, second = retrieved(KETTLE, BRIDGE)
     with pytest.raises(ValueError, match=r"the citation of d0.txt \[100, 110\) is not of this chunk"):
         snippet(second, citation_of(first, 0, 10))
+
+
+def test_a_quote_gets_the_page_on_which_it_begins() -> None:
+    pages = tuple(Page(number=n, start=s, end=e) for n, s, e in ((1, 0, 10), (2, 12, 20), (5, 20, 30)))
+    document = Document(source="a.pdf", title="a", text="x" * 30, pages=pages, content_hash="0" * 64)
+    asked: list[str] = []
+
+    def document_of(source: str) -> Document | None:
+        asked.append(source)
+        return document if source == "a.pdf" else None
+
+    def quoted(source: str, start: int) -> Citation:
+        return Citation(source=source, page=9, start=start, end=start + 1, quote="x", chunk_id=0)
+
+    starts = (0, 9, 11, 12, 19, 20, 29)
+    citations = (*(quoted("a.pdf", start) for start in starts), quoted("gone.pdf", 3))
+    given = Statement(text="x", citations=citations, supported=True)
+    (placed,) = on_their_pages([given], document_of)
+    # A quote that begins between two pages stands on the first; of a removed document the page stays as it was.
+    assert [citation.page for citation in placed.citations] == [1, 1, 1, 2, 2, 5, 5, 9]
+    assert asked == ["a.pdf", "gone.pdf"]

@@ -13,7 +13,7 @@ from rag_qa.document_processor import index_files
 from rag_qa.document_processor.byte_scan import Patterns
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.ingestion import add_documents, delete
-from rag_qa.retrieval.embedding_cache import CachedEncoder
+from rag_qa.retrieval.embedding_cache import CachedEncoder, VectorFile
 from roadmap_shared.errors import UserError
 
 from .tiny_index import CHUNKING, HashingEncoder, check_consistent, document, empty_index, found_sources, sentences
@@ -152,7 +152,7 @@ class TestEmbeddingCache:
         assert vector.tobytes() not in path.read_bytes()
 
     def test_a_cache_that_does_not_forget_is_found_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(CachedEncoder, "purge", lambda self, texts: 0)
+        monkeypatch.setattr(VectorFile, "purge", lambda self, texts: 0)
         cached = CachedEncoder(HashingEncoder(), tmp_path / "cache.sqlite")
         index = Index.create(None, cached, CHUNKING)
         add_documents(index, [document("owls.txt", sentences("owl"))])

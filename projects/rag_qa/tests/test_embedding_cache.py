@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rag_qa.protocols import FloatArray
-from rag_qa.retrieval.embedding_cache import CachedEncoder
+from rag_qa.retrieval.embedding_cache import CachedEncoder, VectorFile
 from roadmap_shared.errors import UserError
 
 
@@ -71,7 +71,7 @@ def test_purged_vectors_are_gone_from_the_file(tmp_path: Path) -> None:
     kept, gone = cached.encode(["kept", "gone"]).astype("<f4")
     assert gone.tobytes() in path.read_bytes()
 
-    assert cached.purge(["gone", "never there", "gone"]) == 1
+    assert VectorFile(cached.path).purge(["gone", "never there", "gone"]) == 1
     everything = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert gone.tobytes() not in everything
     assert kept.tobytes() in everything

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_qa.commands.terminal import aligned, columns, counted, fitted, remarked, width, wrapped
+from rag_qa.commands.terminal import aligned, columns, fitted, remarked, width, wrapped
+from rag_qa.wording import counted
 
 QUOTE = "\x1b[1;33m"
 PLAIN = "\x1b[0m"

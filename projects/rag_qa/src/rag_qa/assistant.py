@@ -13,6 +13,7 @@ from rag_qa.config import EncoderConfig, GenerationConfig, RetrievalConfig, Stor
 from rag_qa.document_processor.index import Index
 from rag_qa.document_processor.index_files import existing_database
 from rag_qa.generation.answer_generator import build_generator
+from rag_qa.generation.citation_handler import on_their_pages
 from rag_qa.generation.prompted import PromptedGenerator
 from rag_qa.generation.refusal import Calibrator
 from rag_qa.generation.term_statistics import TermStatistics
@@ -23,7 +24,7 @@ from rag_qa.retrieval.hybrid import HybridRetriever, check_query
 from rag_qa.retrieval.multi_query import Ask
 from rag_qa.retrieval.query_rewriting import rewrite_question
 from rag_qa.run_layout import REFUSAL, index_to_read
-from rag_qa.types import Answer, Citation, Retrieved, User
+from rag_qa.types import Answer, Retrieved, User
 from roadmap_shared.errors import UserError
 
 
@@ -122,21 +123,8 @@ class Assistant:
 
 
 def on_its_pages(answer: Answer, index: Index) -> Answer:
-    """The answer with the page on which each quote begins; a passage may begin on one before."""
-    cited = {citation.source for one in answer.statements for citation in one.citations}
-    documents = {source: index.database.document(source) for source in cited}
-    pages = {source: document.pages for source, document in documents.items() if document is not None}
-
-    def moved(citation: Citation) -> Citation:
-        before = [page.number for page in pages.get(citation.source, ()) if page.start <= citation.start]
-        return replace(citation, page=before[-1]) if before else citation
-
-    return replace(
-        answer,
-        statements=tuple(
-            replace(one, citations=tuple(moved(citation) for citation in one.citations)) for one in answer.statements
-        ),
-    )
+    """The answer with the page on which each quote begins."""
+    return replace(answer, statements=on_their_pages(answer.statements, index.database.document))
 
 
 def model_of(generator: AnswerGenerator | None) -> Ask | None:

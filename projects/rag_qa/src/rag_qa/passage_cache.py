@@ -4,7 +4,6 @@ Only what is indexed goes through it. Sentences that answers are read from, and 
 them the file holds nothing, and so a deletion, which knows the passages, can empty it of a document.
 """
 
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,9 @@ from pathlib import Path
 
 from rag_qa.config.embedding_cache import EmbeddingCacheConfig
 from rag_qa.document_processor.index import Index
+from rag_qa.machine import cache_folder
 from rag_qa.retrieval.embedding_cache import CachedEncoder
+from rag_qa.wording import counted
 from roadmap_shared.errors import UserError
 
 _BESIDE = ("-journal", "-wal", "-shm", ".damaged")
@@ -34,7 +35,7 @@ class CacheContents:
         """For a terminal."""
         if not self.bytes:
             return f"embedding cache {self.path}: empty"
-        encoders = f"{len(self.vectors)} encoder{'' if len(self.vectors) == 1 else 's'}"
+        encoders = counted(len(self.vectors), "encoder")
         return f"embedding cache {self.path}: {sum(self.vectors):,} vectors of {encoders}, {megabytes(self.bytes)}"
 
 
@@ -44,9 +45,8 @@ def cache_file(config: EmbeddingCacheConfig) -> Path:
 
 
 def default_file() -> Path:
-    """In the user's cache folder: XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rag_qa" / "embeddings.sqlite"
+    """In the user's cache folder."""
+    return cache_folder() / "embeddings.sqlite"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Every place is a pair of character offsets into `Document.text`, first included 
 `document.text[start:end]` is what a chunk, a heading or a citation speaks of.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -56,6 +57,10 @@ class Document:
 
     notes: tuple[str, ...] = ()
     """What a reader of the document should know: pages without text, repaired encodings."""
+
+    def page_at(self, offset: int) -> Page:
+        """The page on which a character stands; the one before, where it stands between two."""
+        return self.pages[max(0, bisect_right(self.pages, offset, key=lambda page: page.start) - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from rag_qa.config.chunking import ChunkingConfig
 from rag_qa.config.encoder import EncoderConfig
 from rag_qa.config.reading import ReadOptions
 from rag_qa.document_processor.unreadable import UnreadableDocument
+from rag_qa.machine import usable_cores
 from rag_qa.protocols import Encoder, FloatArray
 from roadmap_shared.errors import UserError
 
@@ -106,8 +107,8 @@ def _cores_divided(workers: int) -> Iterator[None]:
     if "OMP_NUM_THREADS" in os.environ:
         yield
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))  # read as a library is loaded, so set before that
+    # Read as a library is loaded, so set before that.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // workers))
     try:
         yield
     finally:

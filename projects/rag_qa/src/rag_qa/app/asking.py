@@ -4,7 +4,7 @@ import functools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from rag_qa.app.library import Library
 from rag_qa.app.metrics import ServerMetrics
 from rag_qa.app.schemas import AskRequest, SearchRequest, answer_json, retrieved_json
 from rag_qa.config.serving import ServeConfig
+from rag_qa.generation.citation_handler import on_their_pages
 from rag_qa.protocols import Condition, Turn, Where
-from rag_qa.types import Answer, Citation, Retrieved, Statement, User
+from rag_qa.types import Answer, Retrieved, User
 
 Tell = Callable[[str, dict[str, Any]], None]
 """Takes an event's name and content."""
@@ -113,13 +114,8 @@ class Asking:
             answer = generator.answer(question, found, history)
         work.stage("generation")
         self._check_visible(user, [*found, *answer.retrieved])
-        return replace(answer, question=question, statements=self._on_their_pages(answer.statements))
-
-    def _on_their_pages(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
-        def placed(citation: Citation) -> Citation:
-            return replace(citation, page=self._library.page_of(citation))
-
-        return tuple(replace(one, citations=tuple(map(placed, one.citations))) for one in statements)
+        statements = on_their_pages(answer.statements, self._library.document_if_there)
+        return replace(answer, question=question, statements=statements)
 
     def _check(self, question: str) -> None:
         if len(question) > self._config.api.max_question_characters:

@@ -18,6 +18,7 @@ from rag_qa.app.metrics import ServerMetrics
 from rag_qa.app.uploads import StagedFile, UploadFolder, check_content, checked_name, sha256_of
 from rag_qa.config.api import ApiConfig
 from rag_qa.types import Document
+from rag_qa.wording import has_pages
 
 _PART = 1 << 20
 _MOST_FIELDS = 50
@@ -180,7 +181,7 @@ def _entry_json(entry: Entry, caller: Caller, library: Library) -> dict[str, Any
         # Whom else a document is shared with is nobody's business who is not among them.
         "groups": [group for group in entry.groups if group in visible],
         "may_delete": library.may_delete(caller, entry.source),
-        "is_pdf": entry.source.lower().endswith(".pdf"),
+        "is_pdf": has_pages(entry.source),
         "notes": list(entry.notes),
     }
 

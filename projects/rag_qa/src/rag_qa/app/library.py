@@ -10,7 +10,7 @@ from rag_qa.app.errors import ApiError, not_found, without_paths
 from rag_qa.app.keys import Caller
 from rag_qa.app.uploads import StagedFile, UploadFolder, owner_of, sha256_of
 from rag_qa.protocols import AnswerGenerator, Retriever, Turn, Where
-from rag_qa.types import PUBLIC, Citation, Document, Retrieved, User
+from rag_qa.types import PUBLIC, Document, Retrieved, User
 from roadmap_shared.errors import UserError
 
 
@@ -169,13 +169,12 @@ class Library:
         except KeyError:  # removed since
             raise not_found() from None
 
-    def page_of(self, citation: Citation) -> int:
-        """The page on which a quote begins; its chunk may begin on one before."""
+    def document_if_there(self, source: str) -> Document | None:
+        """A document that an answer cites, whoever may see it; None where it was removed since."""
         try:
-            pages = self._backend.document(citation.source).pages
+            return self._backend.document(source)
         except KeyError:
-            return citation.page
-        return max((page.number for page in pages if page.start <= citation.start), default=citation.page)
+            return None
 
     def file(self, user: User, source: str) -> Path:
         """The file that a document was read from.

@@ -6,8 +6,9 @@ import streamlit as st
 
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import Exchange
-from rag_qa.app.ui_text import answer_html, has_pages, note_html, numbered, passage_html, plain, question_html
+from rag_qa.app.ui_text import answer_html, note_html, numbered, passage_html, plain, question_html
 from rag_qa.types import Citation
+from rag_qa.wording import has_pages
 from roadmap_shared.errors import UserError
 
 EVERYWHERE = "All documents"

@@ -25,6 +25,7 @@ from rag_qa.generation.memory import bounded
 from rag_qa.generation.tool_model import OpenAIToolModel, ToolModel
 from rag_qa.protocols import Condition, Turn, Where
 from rag_qa.types import Answer, Citation, Document, Page, Retrieved, User
+from rag_qa.wording import has_pages
 from roadmap_shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class Desk:
             document = self._library.document(self.user, citation.source)
         if document.text[citation.start : citation.end] != citation.quote:
             raise UserError(f"{citation.source} was changed since this answer: ask again")
-        page = page_of(document, citation)
+        page = document.page_at(citation.start)
         image, near, remark = self._images(document, citation, page)
         return CitedPage(
             citation=citation,
@@ -209,7 +210,7 @@ class Desk:
         )
 
     def _images(self, document: Document, citation: Citation, page: Page) -> tuple[bytes | None, bytes | None, str]:
-        if not citation.source.lower().endswith(".pdf"):
+        if not has_pages(citation.source):
             return None, None, ""
         span = (citation.start, min(citation.end, page.end))
         try:
@@ -274,12 +275,6 @@ def _tool_model(config: ServeConfig) -> ToolModel | None:
     if used.kind != "openai":
         return None
     return OpenAIToolModel(used.model, used.base_url, used.api_key_env, used.timeout, used.retries)
-
-
-def page_of(document: Document, citation: Citation) -> Page:
-    """The page on which a citation starts; the nearest one before, where it starts between two."""
-    before = [page for page in document.pages if page.start <= citation.start]
-    return before[-1] if before else document.pages[0]
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from rag_qa.app.library import Entry, Indexed
 from rag_qa.app.ui_certificate import CertificateView
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import UploadedBytes
-from rag_qa.app.ui_text import has_pages, note_html, plain
+from rag_qa.app.ui_text import note_html, plain
 from rag_qa.document_processor.formats import SUFFIXES
 from rag_qa.types import PUBLIC
+from rag_qa.wording import counted, has_pages
 from roadmap_shared.errors import UserError
 
 _PER_PAGE = 20
@@ -69,7 +70,7 @@ def _show_certificate(certificate: CertificateView) -> None:
             f"{certificate.n_patterns:,} traces"
         )
         if certificate.clean:
-            st.success(f"{_counted(certificate.chunks, 'passage')} removed; {searched}: nothing is left.")
+            st.success(f"{counted(certificate.chunks, 'passage')} removed; {searched}: nothing is left.")
         else:
             st.error(f"{searched}. Traces are left in {plain(', '.join(certificate.left) or 'the vector store')}.")
         st.html(note_html(certificate.remarks))
@@ -108,8 +109,8 @@ def _row(desk: Desk, entry: Entry) -> None:
         left, right = st.columns([10, 1], vertical_alignment="center", wrap=False)
         left.markdown(f"**{plain(entry.source)}**")
         groups = [group for group in entry.groups if group in desk.user.visible_groups]
-        pages = f"{_counted(entry.n_pages, 'page')} · " if has_pages(entry.source) else ""
-        size = f"{pages}{_counted(entry.n_chunks, 'passage')}"
+        pages = f"{counted(entry.n_pages, 'page')} · " if has_pages(entry.source) else ""
+        size = f"{pages}{counted(entry.n_chunks, 'passage')}"
         title = [entry.title] if entry.title and entry.title != entry.source.rpartition("/")[2] else []
         left.html(note_html([*title, f"{size} · {', '.join(groups)}", *entry.notes]))
         if desk.may_delete(entry.source):
@@ -118,10 +119,6 @@ def _row(desk: Desk, entry: Entry) -> None:
             )
             if pressed:
                 _confirm(desk, entry.source)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 @st.dialog("Delete a document")

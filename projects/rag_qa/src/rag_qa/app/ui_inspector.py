@@ -7,8 +7,9 @@ import streamlit as st
 
 from rag_qa.app.ui_desk import Desk
 from rag_qa.app.ui_records import Exchange
-from rag_qa.app.ui_text import has_pages, note_html, plain
+from rag_qa.app.ui_text import note_html, plain
 from rag_qa.types import Retrieved
+from rag_qa.wording import has_pages
 from roadmap_shared.errors import UserError
 
 STAGES = {"dense": "meaning", "sparse": "words", "fused": "fused", "reranked": "reranked", "mmr": "diverse"}

@@ -50,11 +50,6 @@ def plain(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
-def has_pages(source: str) -> bool:
-    """Whether a document's pages are something that a reader can turn to."""
-    return source.lower().endswith(".pdf")
-
-
 def numbered(answer: Answer) -> list[Citation]:
     """The answer's different citations, numbered by their place in the list, in the order in which they come up."""
     found: dict[tuple[str, int, int], Citation] = {}

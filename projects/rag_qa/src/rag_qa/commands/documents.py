@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rag_qa.commands.printing import bold, dim, harmless, has_pages, print_json
-from rag_qa.commands.terminal import aligned, columns, counted, wrapped
+from rag_qa.commands.printing import bold, dim, harmless, print_json
+from rag_qa.commands.terminal import aligned, columns, wrapped
 from rag_qa.config import DocumentsConfig
 from rag_qa.document_processor.database import DocumentInfo
 from rag_qa.document_processor.index import Index
 from rag_qa.run_layout import index_to_read
+from rag_qa.wording import counted, has_pages
 
 
 def run(config: DocumentsConfig) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from rag_qa.commands.terminal import columns, counted, wrapped
+from rag_qa.commands.terminal import columns, wrapped
 from rag_qa.config import IngestConfig
 from rag_qa.document_processor.files import FoundFile, Survey, survey
 from rag_qa.document_processor.index import Index
@@ -13,6 +13,7 @@ from rag_qa.document_processor.ingest_report import IngestReport
 from rag_qa.document_processor.ingestion import ingest
 from rag_qa.passage_cache import contents, kept_vectors
 from rag_qa.retrieval.encoders import build_encoder
+from rag_qa.wording import counted
 from roadmap_shared.errors import UserError
 
 _NOTES = 10

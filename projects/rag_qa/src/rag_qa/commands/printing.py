@@ -9,6 +9,7 @@ from typing import Any
 from rag_qa.commands.terminal import columns, wrapped
 from rag_qa.generation.highlighting import highlight_terminal
 from rag_qa.types import Answer, Chunk, Citation, Retrieved
+from rag_qa.wording import has_pages
 
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _SHOWN = 240
@@ -93,11 +94,6 @@ def located(source: str, page: int, headings: Iterable[str] = ()) -> str:
     pages = f", page {page}" if has_pages(source) else ""
     sections = " > ".join(harmless(heading) for heading in headings)
     return bold(harmless(source)) + pages + (f" | {sections}" if sections else "")
-
-
-def has_pages(source: str) -> bool:
-    """Whether a document's pages are something that a reader can turn to."""
-    return source.lower().endswith(".pdf")
 
 
 def print_nearest(retrieved: Iterable[Retrieved]) -> None:

@@ -82,11 +82,6 @@ def remarked(rows: Sequence[Sequence[str]], limit: int | None) -> list[str]:
     ]
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: 1 chunk, 2 chunks."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> list[str]:
     """Rows of equal length with their columns below each other; the columns `numbers` end below each other."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]

@@ -1,14 +1,14 @@
 """Vectors of an index's passages in embedding caches: which files hold some, and how they are made to forget them."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
 from rag_qa.document_processor.database import Database
-from rag_qa.protocols import Encoder, FloatArray
-from rag_qa.retrieval.embedding_cache import CachedEncoder
+from rag_qa.protocols import Encoder
+from rag_qa.retrieval.embedding_cache import CachedEncoder, VectorFile
 
 _KEY = "embedding_caches"
 
@@ -20,21 +20,6 @@ class _Indexed(Protocol):
 
     @property
     def encoder_or_none(self) -> Encoder | None: ...
-
-
-class _NoEncoder:
-    """Stands for the encoder where a cache is opened to forget, for which it needs none."""
-
-    name = fingerprint = ""
-    dimension = max_tokens = 0
-
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Not meant to be called."""
-        raise NotImplementedError
-
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Not meant to be called."""
-        raise NotImplementedError
 
 
 def not_kept(encoder: Encoder) -> Encoder:
@@ -67,7 +52,7 @@ def forget(index: _Indexed, texts: Iterable[str]) -> list[Path]:
         known.append(own)
     paths = [path for path in known if path.exists()]
     for path in paths if gone else ():
-        with closing(CachedEncoder(_NoEncoder(), path)) as cache:
+        with closing(VectorFile(path)) as cache:
             cache.purge(gone)
     aside = (path.with_name(f"{path.name}.damaged") for path in paths)
     return [*paths, *(path for path in aside if path.exists())]

@@ -17,11 +17,11 @@ from roadmap_shared.errors import UserError, one_line
 
 try:
     import psycopg  # type: ignore[import-not-found]
-    from psycopg import sql  # type: ignore[import-not-found]
+    import psycopg.sql  # type: ignore[import-not-found]
 except ImportError:
     raise UserError("--store.backend pgvector needs the package psycopg: pip install 'psycopg[binary]'") from None
 
-__all__ = ["PgConnection", "psycopg", "sql"]
+__all__ = ["PgConnection", "psycopg"]
 
 Result = TypeVar("Result")
 

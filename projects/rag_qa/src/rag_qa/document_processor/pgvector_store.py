@@ -16,7 +16,7 @@ import numpy as np
 
 from rag_qa.config.store import StoreConfig
 from rag_qa.document_processor.metadata_filter import server_record
-from rag_qa.document_processor.pgvector_connection import PgConnection, psycopg, sql
+from rag_qa.document_processor.pgvector_connection import PgConnection, psycopg
 from rag_qa.document_processor.pgvector_filter import conditions
 from rag_qa.document_processor.store_owner import StoreOwner, still_mine, takes_over
 from rag_qa.document_processor.vector_store import check_batch, check_queries
@@ -117,7 +117,7 @@ class PgVectorStore:
         try:
             owns, few = self._connection.read(self._may_compact)
             if owns and few:
-                self._execute("SET lock_timeout = {limit}", limit=sql.Literal(f"{self._config.timeout:g}s"))
+                self._execute("SET lock_timeout = {limit}", limit=psycopg.sql.Literal(f"{self._config.timeout:g}s"))
                 self.compact()
                 return "the server wrote its table afresh, without the deleted rows; its write-ahead log may hold them"
         except (UserError, psycopg.Error):
@@ -145,7 +145,7 @@ class PgVectorStore:
             # Another process may be about to write into it, or to take it over as well.
             self._execute("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
             if self._takes_over(self._mine):
-                self._execute("COMMENT ON TABLE {table} IS {owner}", owner=sql.Literal(self._mine.to_json()))
+                self._execute("COMMENT ON TABLE {table} IS {owner}", owner=psycopg.sql.Literal(self._mine.to_json()))
         if self._extension() >= (0, 8):
             self._settings["hnsw.iterative_scan"] = "off"  # which a server may have by default
 
@@ -173,7 +173,7 @@ class PgVectorStore:
         return int(rows[0][0])
 
     def _create(self) -> None:
-        kind = sql.SQL(self.column_type).format(dimension=sql.Literal(self.dimension))
+        kind = psycopg.sql.SQL(self.column_type).format(dimension=psycopg.sql.Literal(self.dimension))
         self._execute(
             "CREATE TABLE IF NOT EXISTS {table} (id bigint PRIMARY KEY, embedding {kind} NOT NULL, "
             "metadata jsonb NOT NULL)",
@@ -230,7 +230,7 @@ class PgVectorStore:
         ((there,),) = self._rows("SELECT to_regclass({hnsw_name}) IS NOT NULL")
         if many and not there and self.dimension <= _HNSW_DIMENSIONS:
             with self._connection.raw.transaction():
-                self._execute("SET LOCAL maintenance_work_mem = {memory}", memory=sql.Literal(_BUILD_MEMORY))
+                self._execute("SET LOCAL maintenance_work_mem = {memory}", memory=psycopg.sql.Literal(_BUILD_MEMORY))
                 self._execute("CREATE INDEX IF NOT EXISTS {hnsw} ON {table} USING hnsw (embedding vector_ip_ops)")
         # Without it the server guesses how many rows a filter lets through, and walks where it should look up.
         self._execute("ANALYZE {table}")
@@ -259,21 +259,23 @@ class PgVectorStore:
     def _place(self) -> str:
         return f"{self._connection.server}: its table {self._config.collection}"
 
-    def _sql(self, text: LiteralString, parts: Mapping[str, sql.Composable] | None = None) -> sql.Composed:
+    def _sql(
+        self, text: LiteralString, parts: Mapping[str, psycopg.sql.Composable] | None = None
+    ) -> psycopg.sql.Composed:
         name = self._config.collection
-        names: dict[str, sql.Composable] = {
-            "table": sql.Identifier(name),
-            "name": sql.Literal(self._quoted),
-            "gin": sql.Identifier(f"{name}_metadata"),
-            "hnsw": sql.Identifier(f"{name}_embedding"),
-            "hnsw_name": sql.Literal(f'"{name}_embedding"'),
+        names: dict[str, psycopg.sql.Composable] = {
+            "table": psycopg.sql.Identifier(name),
+            "name": psycopg.sql.Literal(self._quoted),
+            "gin": psycopg.sql.Identifier(f"{name}_metadata"),
+            "hnsw": psycopg.sql.Identifier(f"{name}_embedding"),
+            "hnsw_name": psycopg.sql.Literal(f'"{name}_embedding"'),
         }
-        return sql.SQL(text).format(**names, **(parts or {}))
+        return psycopg.sql.SQL(text).format(**names, **(parts or {}))
 
-    def _execute(self, text: LiteralString, **parts: sql.Composable) -> None:
+    def _execute(self, text: LiteralString, **parts: psycopg.sql.Composable) -> None:
         self._connection.raw.execute(self._sql(text, parts))
 
     def _rows(
-        self, text: LiteralString, values: Sequence[object] = (), **parts: sql.Composable
+        self, text: LiteralString, values: Sequence[object] = (), **parts: psycopg.sql.Composable
     ) -> list[tuple[Any, ...]]:
         return self._connection.raw.execute(self._sql(text, parts), values or None).fetchall()

@@ -1,7 +1,5 @@
 """Documents to chunks that know where they come from: `chunk.text == document.text[chunk.start:chunk.end]`."""
 
-from bisect import bisect_right
-
 from rag_qa.config.chunking import ChunkingConfig
 from rag_qa.document_processor.layout import Layout, Piece
 from rag_qa.document_processor.sections import Outline
@@ -55,18 +53,16 @@ def split_document(
 
 
 def _chunks(document: Document, layout: Layout, outline: Outline, pieces: list[Piece]) -> list[Chunk]:
-    page_starts = [page.start for page in document.pages]
     chunks: list[Chunk] = []
     for first, last in pieces:
         start, end = int(layout.cuts[first]), int(layout.ends[last - 1])
-        page = document.pages[max(0, bisect_right(page_starts, start) - 1)]
         chunks.append(
             Chunk(
                 source=document.source,
                 start=start,
                 end=end,
                 text=document.text[start:end],
-                page=page.number,
+                page=document.page_at(start).number,
                 headings=outline.path(start, end),
             )
         )

@@ -6,14 +6,15 @@ with a wrong figure.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 from rag_qa.document_processor.sentences import sentence_spans
 from rag_qa.generation.injection_defence import suspicious_sentences
 from rag_qa.generation.words import STOP_WORDS, terms
 from rag_qa.protocols import Encoder
-from rag_qa.types import Citation, Retrieved, Statement
+from rag_qa.types import Citation, Document, Retrieved, Statement
 
 _MARK = re.compile(r"\s*[\[【](\d{1,3}(?:\s*[,，、;-]\s*\d{1,3})*)[\]】]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -97,6 +98,24 @@ def cite(
         citations = () if found is None else (_citation(retrieved[found[0]], found[1], found[2]),)
         statements.append(Statement(text=sentence.text, citations=citations, supported=found is not None))
     return tuple(statements)
+
+
+def on_their_pages(
+    statements: Sequence[Statement], document_of: Callable[[str], Document | None]
+) -> tuple[Statement, ...]:
+    """The statements with the page on which each quote begins: its passage may begin on one before.
+
+    Args:
+        statements: with citations.
+        document_of: document by source, None where it is gone; asked once for each.
+    """
+    known = cache(document_of)
+
+    def placed(citation: Citation) -> Citation:
+        document = known(citation.source)
+        return citation if document is None else replace(citation, page=document.page_at(citation.start).number)
+
+    return tuple(replace(one, citations=tuple(map(placed, one.citations))) for one in statements)
 
 
 def _places(retrieved: Sequence[Retrieved], distrust: bool) -> list[tuple[int, int, int]]:

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -29,9 +29,7 @@ CREATE TABLE IF NOT EXISTS vectors (
 class CachedEncoder:
     """Implements `Encoder` by another one and a file that several processes may share.
 
-    Vectors are kept under the encoder's fingerprint and the text's sha256; the text itself is not kept. Only passages
-    are: questions are short, hardly ever the same, and their owner's business. A damaged file is put aside under
-    another name and begun again: `note` says so.
+    Only passages are kept: questions are short, hardly ever the same, and their owner's business.
     """
 
     def __init__(self, encoder: Encoder, path: Path) -> None:
@@ -44,17 +42,18 @@ class CachedEncoder:
         self.name, self.fingerprint = encoder.name, encoder.fingerprint
         self.dimension, self.max_tokens = encoder.dimension, encoder.max_tokens
         self.path = path
-        self.note: str | None = None
-        """One line about a damaged file that was put aside."""
         self.hits = self.misses = 0
-        self._lock = threading.RLock()
-        self._connection = self._open()
+        self._file = VectorFile(path)
+
+    @property
+    def note(self) -> str | None:
+        """One line about a damaged file that was put aside."""
+        return self._file.note
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """(N, dimension) unit vectors; texts that are not in the cache are encoded, each once, and kept."""
         keys = [_key(text) for text in texts]
-        with self._lock:
-            known = self._mended(lambda: self._read(set(keys)))
+        known = self._file.read(self.fingerprint, self.dimension, set(keys))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         self.misses += len(missing)
         self.hits += len(texts) - len(missing)
@@ -62,8 +61,7 @@ class CachedEncoder:
             vectors = np.ascontiguousarray(self.inner.encode(list(missing.values())), dtype=np.float32)
             made = dict(zip(missing, vectors, strict=True))
             known |= made
-            with self._lock:
-                self._mended(lambda: self._write(made))
+            self._file.write(self.fingerprint, made)
         rows = [known[key] for key in keys]
         return np.stack(rows) if rows else np.empty((0, self.dimension), dtype=np.float32)
 
@@ -78,6 +76,40 @@ class CachedEncoder:
     def unknown_share(self, text: str) -> float:
         """As the encoder gives it; 0 from one that cannot tell."""
         return self.inner.unknown_share(text) if isinstance(self.inner, Spelling) else 0.0
+
+    def close(self) -> None:
+        """Free the file."""
+        self._file.close()
+
+
+class VectorFile:
+    """Vectors under an encoder's fingerprint and the sha256 of their text; the text itself is not kept.
+
+    Safe to use from several threads and processes. A damaged file is put aside under another name and begun again:
+    `note` says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            UserError: the file cannot be made, opened or written.
+        """
+        self.path = path
+        self.note: str | None = None
+        """One line about a damaged file that was put aside."""
+        self._lock = threading.RLock()
+        self._connection = self._open()
+
+    def read(self, fingerprint: str, dimension: int, keys: set[bytes]) -> dict[bytes, FloatArray]:
+        """Vectors of `dimension` floats by key, without those that the file does not hold."""
+        with self._lock:
+            return self._mended(lambda: self._read(fingerprint, dimension, keys))
+
+    def write(self, fingerprint: str, vectors: Mapping[bytes, FloatArray]) -> None:
+        """Keep vectors by key."""
+        with self._lock:
+            self._mended(lambda: self._write(fingerprint, vectors))
 
     def purge(self, texts: Sequence[str]) -> int:
         """Remove the vectors of these texts, of every encoder, and overwrite their place; returns their number."""
@@ -135,7 +167,7 @@ class CachedEncoder:
             self._connection = self._begun_again(error)
             return work()
 
-    def _read(self, keys: set[bytes]) -> dict[bytes, FloatArray]:
+    def _read(self, fingerprint: str, dimension: int, keys: set[bytes]) -> dict[bytes, FloatArray]:
         found: dict[bytes, FloatArray] = {}
         wanted = sorted(keys)
         for start in range(0, len(wanted), _BATCH):
@@ -143,15 +175,15 @@ class CachedEncoder:
             marks = ",".join("?" * len(batch))
             rows = self._connection.execute(
                 f"SELECT text_hash, vector FROM vectors WHERE fingerprint = ? AND text_hash IN ({marks})",
-                (self.fingerprint, *batch),
+                (fingerprint, *batch),
             )
             for key, blob in rows:
-                if len(blob) == 4 * self.dimension:  # anything else is encoded again
+                if len(blob) == 4 * dimension:  # anything else is encoded again
                     found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
         return found
 
-    def _write(self, vectors: dict[bytes, FloatArray]) -> None:
-        rows = [(self.fingerprint, key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
+    def _write(self, fingerprint: str, vectors: Mapping[bytes, FloatArray]) -> None:
+        rows = [(fingerprint, key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
         with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
 

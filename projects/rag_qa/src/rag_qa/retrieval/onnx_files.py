@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rag_qa.machine import cache_folder, usable_cores
 from roadmap_shared.errors import UserError
 
 
@@ -46,17 +47,11 @@ def open_session(path: Path, threads: int | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     named = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(named) if named.isdigit() else _cores())
+    options.intra_op_num_threads = threads or (int(named) if named.isdigit() else usable_cores())
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _cores() -> int:
-    """Processor cores that this process may use; macOS and Windows do not tell, and count all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def default_cache() -> Path:
-    """The user's cache folder for exports."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "rag_qa" / "onnx"
+    """Where exports are kept, in the user's cache folder."""
+    return cache_folder() / "onnx"
