@@ -1,0 +1,1 @@
+"""Measuring speed and memory on machines that are busy with other things."""

@@ -1,0 +1,1 @@
+"""Fewer weights: single ones, neurons, heads and layers."""
