@@ -50,8 +50,8 @@ class Outcome:
 def question(text: str, is_right: Callable[[dict], bool] = lambda answer: True) -> Question:
     """A POST of one text to /v1/predict."""
     body = json.dumps({"text": text}).encode()
-    head = f"POST /v1/predict HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return Question(head.encode() + body, is_right)
+    head = ("POST /v1/predict HTTP/1.1", "host: load", "content-type: application/json", f"content-length: {len(body)}")
+    return Question("\r\n".join((*head, "", "")).encode() + body, is_right)
 
 
 class _Connection(asyncio.Protocol):

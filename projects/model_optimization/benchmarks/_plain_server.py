@@ -1,4 +1,4 @@
-"""What a tutorial writes: FastAPI around a pipeline of transformers. `python _plain_server.py FOLDER` prints its port."""
+"""What a tutorial writes: FastAPI around a pipeline. `python _plain_server.py FOLDER` prints its port."""
 
 import socket
 import sys

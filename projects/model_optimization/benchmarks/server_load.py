@@ -4,8 +4,8 @@
 
 Three servers run at once, each in a process of its own, and are asked in turns, so that whatever else the machine does
 hits all alike: the server as it is, the same server with --serve.batching.max_batch 1, and `_plain_server.py`, FastAPI
-around a pipeline of transformers. So many clients each ask again as soon as they have their answer. Then a fourth server
-gets twice the requests that the first one answered, and SIGTERM with requests under way.
+around a pipeline of transformers. So many clients each ask again as soon as they have their answer. Then a fourth
+server gets twice the requests that the first one answered, and SIGTERM with requests under way.
 
 Every answer is compared with what the variant says about the text alone. Dynamic int8 takes one range for all texts
 that are computed together, so that its probabilities move a little: --tolerance says how far they may.
@@ -66,7 +66,8 @@ def server(command: Sequence[str], ready: str, settings: object = None) -> Itera
     import pickle
 
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     if settings is not None:
         process.stdin.write(pickle.dumps(settings).hex() + "\n")
         process.stdin.flush()
@@ -191,7 +192,8 @@ def report(options: argparse.Namespace, totals: dict[str, Outcome], loaded: dict
     for name, total in totals.items():
         ratio = base.per_second / total.per_second
         p50, p99 = total.percentile(0.5), total.percentile(0.99)
-        print(f"{name:<16} {total.per_second:>10.1f} {p50:>8.1f} {p99:>8.1f} {ratio:>6.2f} {total.wrong:>6} {total.lost:>5}")
+        times = f"{total.per_second:>10.1f} {p50:>8.1f} {p99:>8.1f}"
+        print(f"{name:<16} {times} {ratio:>6.2f} {total.wrong:>6} {total.lost:>5}")
         rows[name] = {
             "per_second": total.per_second, "p50_ms": p50, "p99_ms": p99, "wrong": total.wrong, "lost": total.lost,
             "refused": sum(n for status, n in total.statuses.items() if status != 200),
@@ -200,7 +202,9 @@ def report(options: argparse.Namespace, totals: dict[str, Outcome], loaded: dict
     for name, value in loaded.items():
         print(f"  {name.replace('_', ' ')}: {value}")
     if options.output is not None:
-        options.output.write_text(json.dumps({"clients": options.clients, "servers": rows, "overload": loaded}, indent=2))
+        options.output.write_text(
+            json.dumps({"clients": options.clients, "servers": rows, "overload": loaded}, indent=2)
+        )
 
 
 def main() -> None:

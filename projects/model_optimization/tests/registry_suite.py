@@ -33,11 +33,11 @@ for _ in range(3):
 class RegistrySuite:
     """`place` is a fixture: what `open_registry` takes."""
 
-    @pytest.fixture()
+    @pytest.fixture
     def registry(self, place: str) -> Registry:
         return open_registry(place)
 
-    @pytest.fixture()
+    @pytest.fixture
     def filled(self, registry: Registry, tmp_path: Path) -> Registry:
         for name in ("first", "second", "third"):
             registry.register(a_variant(tmp_path / name, name, name))
@@ -51,7 +51,11 @@ class RegistrySuite:
 
     def test_numbers_versions_and_makes_the_first_the_champion(self, filled, place):
         for registry in (filled, open_registry(place)):
-            assert [(one.number, one.name) for one in registry.versions()] == [(1, "first"), (2, "second"), (3, "third")]
+            assert [(one.number, one.name) for one in registry.versions()] == [
+                (1, "first"),
+                (2, "second"),
+                (3, "third"),
+            ]
             assert registry.role("champion") == 1
             assert registry.role("challenger") is None
             assert registry.folder(2).joinpath("model.safetensors").read_text() == "second"
@@ -121,7 +125,7 @@ class RegistrySuite:
     def test_damaged_variants_are_not_registered(self, registry, tmp_path):
         folder = a_variant(tmp_path / "model", "model")
         folder.joinpath("model.safetensors").write_text("cut")
-        with pytest.raises(UserError, match="was changed or cut off since the variant was made: make it again$"):
+        with pytest.raises(UserError, match=r"was changed or cut off since the variant was made: make it again$"):
             registry.register(folder)
         with pytest.raises(UserError, match=r"is no variant of a model \(no variant.json in it\)$"):
             registry.register(tmp_path)

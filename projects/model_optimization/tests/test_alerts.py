@@ -1,6 +1,7 @@
 """Rules over time: no flutter, no repetition, no alarm for a moment."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from roadmap_shared.errors import UserError
 SLOW = Rule(name="slow", metric="p99_ms", above=100, clear=80, for_seconds=30)
 
 
-def told(rule: Rule, values: list[float | None], step: float = 10) -> list[tuple[float, str]]:
+def told(rule: Rule, values: Sequence[float | None], step: float = 10) -> list[tuple[float, str]]:
     alerts = Alerts([rule])
     return [
         (alert.time, alert.event)

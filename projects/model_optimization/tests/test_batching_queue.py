@@ -269,7 +269,7 @@ def test_a_single_text_waits_for_nobody_where_runs_cost_nothing():
 
 def test_warm_up_learns_what_batches_cost_and_refuses_a_model_that_fails():
     model = warm_up(FakeClassifier(seconds=lambda n: 0.001 + 0.002 * n), 8)
-    a, b = model.coefficients(16)
+    a, _ = model.coefficients(16)
     assert a > 0.001
     assert set(model.table()) == {"16", "32", "64"}
     with pytest.raises(UserError, match=r"^the model fails on its first texts: FloatingPointError"):

@@ -34,7 +34,7 @@ def md1_wait_distribution(wait: float, rate: float, service: float) -> float:
     return (1 - rate * service) * sum(terms)
 
 
-@pytest.mark.parametrize("load", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("load", [0.3, 0.8])
 def test_one_at_a_time_waits_as_the_closed_form_says(load: float) -> None:
     found = simulate(poisson_arrivals(load, 200_000, seed=1), ONE_SECOND, QueuePolicy(max_batch=1))
     waits = found.latencies - 1.0

@@ -2,6 +2,10 @@
 
 import logging
 import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +101,16 @@ def test_figures_are_of_the_span_that_is_asked_for(world: World) -> None:
     assert world.board.data(60)["cost_per_thousand"] > 0
 
 
+def test_texts_of_one_request_are_all_seen(world: World) -> None:
+    world.add(stream(170))
+    world.board.tick()
+    world.add([record(0, time=NOON + 1, text="a film") for _ in range(64)])
+    world.board.tick()
+    world.add([record(1, time=NOON + 1, text="a film") for _ in range(64)])
+    # 166 answers of the stream, 160 of them the reference.
+    assert len(world.board.data(60)["drift"]["windows"]) == (6 + 128) // 40
+
+
 def test_without_texts_tokens_are_compared(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.add([record(n, time=NOON - 400 + n, text=None, n_tokens=10 + n % 7) for n in range(200)])
@@ -134,9 +148,19 @@ def test_a_reference_that_the_log_has_nothing_of_is_told(tmp_path: Path) -> None
 
 def test_the_routes(tmp_path: Path) -> None:
     log = PredictionLog(LogConfig(path=tmp_path / "log.sqlite", days=36_500))
-    app = FastAPI()
+    lives: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        lives.append("begun")
+        yield
+        lives.append("ended")
+
+    app = FastAPI(lifespan=lifespan)
     app.include_router(router(log, CONFIG))
     with TestClient(app) as client:
+        assert lives == ["begun"]
+        assert "dashboard" in {thread.name for thread in threading.enumerate()}
         page = client.get("/dashboard")
         assert page.status_code == 200
         policy = page.headers["content-security-policy"]
@@ -150,6 +174,8 @@ def test_the_routes(tmp_path: Path) -> None:
             file.unlink()
         message = f"{log.path}: there is no such file: serve with --log.path {log.path} first, or name another log"
         assert client.get("/dashboard/data").json() == {"error": message}
+    assert lives == ["begun", "ended"]
+    assert "dashboard" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_page_asks_nobody_else() -> None:
@@ -175,3 +201,18 @@ def test_settings_and_rules_in_one_line(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(UserError, match=r"holds no predictions: the reference needs some$"):
         Dashboard(log, DashboardConfig(reference=write_log(tmp_path / "empty.sqlite", [])))
+
+
+def test_what_keeps_the_alerts_from_working_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = PredictionLog(LogConfig(path=tmp_path / "log.sqlite"))
+    board = Dashboard(log, DashboardConfig(refresh_seconds=0.01))
+    log.close()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    board.start()
+    while "no alerts: " not in caplog.text:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    board.close()
+    assert caplog.text.count(f"no alerts: {log.path}: there is no such file") == 1
+    assert "Traceback" not in caplog.text

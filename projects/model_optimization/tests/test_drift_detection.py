@@ -1,6 +1,7 @@
 """Two-sample statistics against SciPy, brute force, and their own distribution without drift."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 @given(values, values)
 def test_ks_is_scipys(a: np.ndarray, b: np.ndarray) -> None:
-    ours, theirs = drift.ks_test(a, b), stats.ks_2samp(a, b, method="asymp")
+    ours = drift.ks_test(a, b)
+    theirs: Any = stats.ks_2samp(a, b, method="asymp")
     assert ours.statistic == pytest.approx(theirs.statistic, abs=1e-12)
     assert ours.p_value == pytest.approx(theirs.pvalue, abs=1e-9)
 
@@ -32,14 +34,14 @@ def test_ks_is_the_largest_distance_at_any_value(a: np.ndarray, b: np.ndarray) -
 def test_chi_square_is_scipys() -> None:
     reference, window = np.array([120.0, 80, 40]), np.array([30.0, 45, 25])
     ours = drift.chi_square_test(reference, window)
-    theirs = stats.chi2_contingency([reference, window], correction=False)
+    theirs: Any = stats.chi2_contingency([reference, window], correction=False)
     assert ours.statistic == pytest.approx(theirs.statistic)
     assert ours.p_value == pytest.approx(theirs.pvalue)
 
 
 def test_chi_square_takes_rare_labels_together() -> None:
     ours = drift.chi_square_test(np.array([500.0, 300, 3, 2, 0]), np.array([50.0, 40, 2, 1, 0]))
-    theirs = stats.chi2_contingency([[500, 300, 5], [50, 40, 3]], correction=False)
+    theirs: Any = stats.chi2_contingency([[500, 300, 5], [50, 40, 3]], correction=False)
     assert ours.p_value == pytest.approx(theirs.pvalue)
     assert drift.chi_square_test(np.array([10.0, 0]), np.array([5.0, 0])).p_value == 1
 

@@ -35,8 +35,7 @@ def test_strong_drifts_are_found_and_quiet_streams_stay_quiet() -> None:
     by_name = {score.name: score for score in result.drifts}
     for name in ("language", "empty texts", "HTML"):
         assert by_name[name].found[TOGETHER] == 1
-        assert by_name[name].largest_delay is not None
-        assert by_name[name].largest_delay <= 200, "the first or the second window"
+        assert (by_name[name].largest_delay or 999) <= 200, "the first or the second window"
     assert by_name["language"].found["scripts JS"] == 1
     assert result.missed == ()
     assert result.n_quiet == 8
@@ -64,7 +63,7 @@ def test_too_few_texts_in_one_line() -> None:
 
 def test_changes_of_texts_by_hand() -> None:
     assert negated("it is good") == "it is not good"
-    assert negated("it was not good") == "it was not not good" or negated("do not go") == "do go"
+    assert negated("do not go") == "do go"
     assert negated("good!") is None
     assert as_html("a & b") == '<div class="review-body"><p data-id="r1">a &amp; b&nbsp;</p><br/></div>'
     assert mojibake("it's") == "itâ\x80\x99s"

@@ -28,7 +28,7 @@ def requests(count: int, random: np.random.Generator, shift: float = 0.0) -> Obs
 def test_the_budget_is_kept_over_many_references_and_streams() -> None:
     random = np.random.default_rng(0)
     alarms, streams = 0, 0
-    for seed in range(15):
+    for seed in range(10):
         monitor = DriftMonitor.fit(
             requests(200, random),
             MonitorConfig(window=40, horizon=200, calibration=200, false_alarms=0.05, max_reference=300, seed=seed),
@@ -36,9 +36,9 @@ def test_the_budget_is_kept_over_many_references_and_streams() -> None:
         for _ in range(12):
             alarms += any(score.drift for score in monitor.watch(requests(200, random)))
             streams += 1
-    # 5 % of 180 are 9, and 18 lie three standard deviations above.
-    assert streams == 180
-    assert alarms <= 18
+    # 5 % of 120 are 6, and 13 lie three standard deviations above.
+    assert streams == 120
+    assert alarms <= 13
 
 
 def test_a_shift_is_found_and_named() -> None:
@@ -146,7 +146,7 @@ def test_scripts_by_hand() -> None:
 
 def test_the_vocabulary_by_hand() -> None:
     vocabulary = Vocabulary([("a", "b", "a"), ("a", "c")], most=2)
-    assert vocabulary.counts([("a", "c", "d", "a")]).tolist() == [2, 0, 2] or vocabulary.counts([("a",)])[0] == 1
+    assert vocabulary.counts([("a", "c", "d", "a")]).tolist() == [2, 0, 2]
     assert vocabulary.unknown_share(("a", "c", "d", "e")) == 0.5
     assert vocabulary.unknown_share(()) == 0
 

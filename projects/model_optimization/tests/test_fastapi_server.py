@@ -63,7 +63,7 @@ BAD = [
     (b'{"text": "abc', 400, "invalid_json", None),
     (b'{"text": "\\ud800"}', 400, "invalid_json", None),
     (b"not json", 400, "invalid_json", None),
-    (b'{"texts": ["a", "a", "a", "a", "a"]}', 413, "too_many_texts", "'texts' has 5 items; at most 4 are taken at a time"),
+    (b'{"texts": ["a","a","a","a","a"]}', 413, "too_many_texts", "'texts' has 5 items; at most 4 are taken at a time"),
     (b'{"text": "' + b"a" * 101 + b'"}', 413, "text_too_long", "'text' has 101 characters; at most 100 are taken"),
     (b'{"text": "' + b"a" * 10_000_000 + b'"}', 413, "body_too_large", None),
 ]  # fmt: skip
@@ -90,7 +90,10 @@ def test_body_without_a_declared_length_is_counted_while_it_arrives(server):
     response = server.client.post("/v1/predict", content=endless())
     assert response.status_code == 413
     assert response.json() == {
-        "error": {"code": "body_too_large", "message": "the body has more than 5,696 bytes: send fewer or shorter texts"}
+        "error": {
+            "code": "body_too_large",
+            "message": "the body has more than 5,696 bytes: send fewer or shorter texts",
+        }
     }
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from model_optimization.commands.export import run
+from model_optimization.config.export import ExportCommandConfig
+from model_optimization.config.model import ModelConfig
 from model_optimization.deployment.gguf_export import export_gguf
 from model_optimization.pruning.pruned_bert import PrunedBertConfig, PrunedBertForSequenceClassification
 from model_optimization.quantization import extras
@@ -20,14 +23,17 @@ from .tiny_models import TEXTS, tiny_classifier, tiny_network, tiny_tokenizer
 def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
     gguf = pytest.importorskip("gguf", reason="the extra gguf is not installed")
     reader = gguf.GGUFReader(path)
-    return {item.name: gguf.dequantize(item.data, item.tensor_type).astype(np.float64) for item in reader.tensors}, reader
+    return {
+        item.name: gguf.dequantize(item.data, item.tensor_type).astype(np.float64) for item in reader.tensors
+    }, reader
 
 
 def _normed(x: np.ndarray, weights: dict[str, np.ndarray], name: str, eps: float) -> np.ndarray:
     centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weights[f"{name}.weight"] + weights[
-        f"{name}.bias"
-    ]
+    return (
+        centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weights[f"{name}.weight"]
+        + weights[f"{name}.bias"]
+    )
 
 
 def _bert(w: dict[str, np.ndarray], ids: list[int], layers: int, heads: int, eps: float) -> np.ndarray:
@@ -101,6 +107,15 @@ def test_other_networks_are_one_line(tmp_path: Path) -> None:
         "PrunedBertForSequenceClassification: GGUF is written of BERT with layers of one size alone"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_export_command_writes_it_beside_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    tiny_classifier(tmp_path / "source")
+    model = ModelConfig(path=tmp_path / "source")
+    run(ExportCommandConfig(model=model, output=tmp_path / "graph", gguf=tmp_path / "encoder.gguf"))
+    assert "encoder.gguf: 37 tensors; left out: bert.pooler" in capsys.readouterr().out
+    assert (tmp_path / "encoder.gguf").stat().st_size > 0
 
 
 def test_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

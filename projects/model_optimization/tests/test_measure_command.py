@@ -141,5 +141,5 @@ def test_settings_that_make_no_sense(arguments: list[str], refusal: str) -> None
 
 
 def test_at_least_one_folder() -> None:
-    with pytest.raises(ValueError, match="name at least one folder to measure"):
-        MeasureConfig(folders=())
+    with pytest.raises(UserError, match=r"^name at least one folder to measure$"):
+        measure.folders_of(MeasureConfig())

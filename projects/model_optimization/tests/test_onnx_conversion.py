@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
+from model_optimization.commands.export import run
 from model_optimization.config.export import ComparisonConfig, ExportCommandConfig, ExportConfig
 from model_optimization.config.model import ModelConfig
-from model_optimization.deployment import onnx_conversion
+from model_optimization.deployment import onnx_comparison, onnx_conversion
+from model_optimization.deployment.onnx_comparison import GraphRow
 from model_optimization.deployment.onnx_conversion import (
     agreement,
     export_classifier,
@@ -257,9 +259,13 @@ def test_settings_are_checked(make: object, message: str) -> None:
         make()
 
 
-def test_command_exports_a_folder_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from model_optimization.commands.export import run
-
+def test_command_exports_a_folder_and_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = GraphRow(
+        name="legacy, eager", nodes=9, nodes_run=7, fused={}, megabytes=0.1, max_difference=1e-7, speedup={1: 1.2}
+    )
+    monkeypatch.setattr(onnx_comparison, "compare_graphs", lambda *_: ([row], ["plain.onnx: cannot be fused"]))
     tiny_classifier(tmp_path / "source")
     config = ExportCommandConfig(
         model=ModelConfig(path=tmp_path / "source", max_length=32),
@@ -272,14 +278,14 @@ def test_command_exports_a_folder_and_compares(tmp_path: Path, capsys: pytest.Ca
     assert re.match(
         r".*graph: 0\.1 MB, 2 labels, texts of up to 32 tokens; its logits differ from torch's by \S+ at most", printed
     )
-    assert "dynamo, sdpa" in printed
+    assert (
+        "legacy, eager     9     7    0.1    1.0e-07     1.20x  -\nnot made: plain.onnx: cannot be fused\n" in printed
+    )
     assert read_info(tmp_path / "graph").name == "graph"
     run(ExportCommandConfig(model=ModelConfig(path=tmp_path / "source"), output=tmp_path / "graph"))  # replaces its own
 
 
 def test_command_replaces_no_other_folder(tmp_path: Path) -> None:
-    from model_optimization.commands.export import run
-
     tiny_classifier(tmp_path / "source")
     with pytest.raises(UserError, match=r"^which model\? Name its folder with --model\.path FOLDER$"):
         run(ExportCommandConfig())

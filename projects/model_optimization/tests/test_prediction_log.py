@@ -214,7 +214,7 @@ def test_selections(tmp_path: Path) -> None:
 
     assert times() == [1.0, 2.0, 3.0, 5.0]
     assert times(since=2.0, until=5.0) == [2.0, 3.0]
-    assert times(after=2.0) == [3.0, 5.0]
+    assert times(after=1) == [3.0, 2.0, 1.0], "in the order of their arrival"
     assert times(newest=2) == [3.0, 5.0]
     assert times(oldest=2) == [1.0, 2.0]
     assert times(version="2") == [2.0]

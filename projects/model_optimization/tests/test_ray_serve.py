@@ -17,6 +17,7 @@ import pytest
 
 from model_optimization.config.export import ExportConfig
 from model_optimization.config.ray_serve import RayServeConfig
+from model_optimization.deployment import ray_serve
 from model_optimization.deployment.onnx_conversion import export_classifier
 from model_optimization.deployment.ray_serve import bounded_body, predictions, ray_serving
 from model_optimization.deployment.server_errors import ApiError
@@ -35,12 +36,6 @@ def _post(address: str, body: bytes) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # Ray and what it brings warn of themselves, in words that change
 def test_many_clients_get_the_labels_that_the_variant_gives(tmp_path: Path) -> None:
@@ -48,7 +43,7 @@ def test_many_clients_get_the_labels_that_the_variant_gives(tmp_path: Path) -> N
     classifier = tiny_classifier()
     folder = export_classifier(classifier, tmp_path / "graph", ExportConfig(), name="fp32")
     expected = {text: predictions(classifier, [text])[0] for text in TEXTS}
-    config = RayServeConfig(variant=folder, port=_free_port(), most_replicas=1, max_batch=4, max_texts=3)
+    config = RayServeConfig(variant=folder, port=0, most_replicas=1, max_batch=4, max_texts=3)
     with ray_serving(config) as address:
         with ThreadPoolExecutor(8) as clients:
             bodies = [json.dumps({"text": TEXTS[number % len(TEXTS)]}).encode() for number in range(200)]
@@ -101,13 +96,22 @@ def test_body_beyond_the_limit_is_not_read_to_its_end() -> None:
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"^which variant\? Name its folder with --variant DIR$"), ray_serving(
-        RayServeConfig()
+    with (
+        pytest.raises(UserError, match=r"^which variant\? Name its folder with --variant DIR$"),
+        ray_serving(RayServeConfig()),
     ):
         pass
     with pytest.raises(UserError, match=r"is no variant of a model"), ray_serving(RayServeConfig(variant=tmp_path)):
         pass
     folder = export_classifier(tiny_classifier(), tmp_path / "graph", ExportConfig(), name="fp32")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with monkeypatch.context() as patched:
+            patched.setattr(ray_serve, "imported", lambda module, extra: None)
+            with pytest.raises(UserError, match=rf"^--port {port}: is taken\."):
+                ray_serving(RayServeConfig(variant=folder, port=port)).__enter__()
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"^ray is not installed: pip install 'roadmap-model-optimization\[ray\]'$"):
         ray_serving(RayServeConfig(variant=folder)).__enter__()
@@ -121,7 +125,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"replicas": 3}, "--most_replicas 2 is less than --replicas 3"),
         ({"max_batch": 0}, "--max_batch 0 is outside 1 … 1024"),
         ({"max_wait_ms": -1}, "--max_wait_ms -1 is outside 0 … 1000"),
-        ({"port": 0}, "--port 0 is outside 1 … 65535"),
+        ({"port": -1}, "--port -1 is outside 0 … 65535"),
         ({"object_store_mb": 10}, "--object_store_mb 10 is less than 80, which Ray asks for"),
     ],
 )

@@ -14,7 +14,7 @@ from .registry_suite import RegistrySuite, a_variant
 
 
 class TestFolderRegistry(RegistrySuite):
-    @pytest.fixture()
+    @pytest.fixture
     def place(self, tmp_path):
         return str(tmp_path / "registry")
 
@@ -87,5 +87,7 @@ def test_one_folder_is_a_registry_to_read(tmp_path):
     (folder / "variant.json").unlink()
     assert registry.role("champion") == 2
     for act in (registry.promote, registry.rollback, lambda: registry.set_challenger(1)):
-        with pytest.raises(UserError, match=r"^one folder is served \(--serve.variant\): versions need --serve.registry$"):
+        with pytest.raises(
+            UserError, match=r"^one folder is served \(--serve.variant\): versions need --serve.registry$"
+        ):
             act()

@@ -31,8 +31,17 @@ SLOW = """
 import time
 from model_optimization.torch_classifier import TorchClassifier
 quick = TorchClassifier.logits_of_tokens
-TorchClassifier.logits_of_tokens = lambda self, sequences: (time.sleep({seconds}), quick(self, sequences))[1]
+TorchClassifier.logits_of_tokens = lambda self, sequences: (time.sleep(0.02), quick(self, sequences))[1]
 """
+FAKE = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from serving_fakes import FakeClassifier, FakeRegistry
+from model_optimization.commands import serve
+serve._registry = lambda config: FakeRegistry(config.variant, {{1: lambda: FakeClassifier(seconds=lambda n: 0.3)}})
+"""
+"""Spares the import of torch."""
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Process:
     def wait(self) -> None:
         """Until it is ready."""
         assert self.process.stdout
-        assert self.process.stdout.readline().startswith("serving tiny, version 1, at http://127.0.0.1:")
+        assert self.process.stdout.readline().startswith("serving ")
         assert httpx.get(f"{self.url}/readyz").status_code == 200
 
     def end(self) -> tuple[int, str, str]:
@@ -54,14 +63,15 @@ class Process:
 
 
 @contextmanager
-def served(config: ServeCommandConfig, *, slow: float = 0.0) -> Iterator[Process]:
-    code = (SLOW.format(seconds=slow) if slow else "") + SERVE
+def served(config: ServeCommandConfig, before: str = "") -> Iterator[Process]:
+    code = before + SERVE
     environment = dict(os.environ, OMP_NUM_THREADS="1", MODEL_OPTIMIZATION_API_KEYS="", MODEL_OPTIMIZATION_ADMIN_KEY="")
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment,
     )  # fmt: skip
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         process.stdin.write(pickle.dumps(config).hex() + "\n")
         process.stdin.flush()
@@ -90,9 +100,12 @@ def settings(variant: Path, *, drain: float = 0.2, log: Path | None = None, **ba
 
 def test_32_clients_get_right_answers_and_sigterm_loses_none(variant, tmp_path):
     alone = {text: tiny_classifier().logits([text])[0] for text in TEXTS}
-    with served(settings(variant, drain=2.0, log=tmp_path / "log.sqlite"), slow=0.02) as running:
+    with served(settings(variant, drain=2.0, log=tmp_path / "log.sqlite"), SLOW) as running:
         assert running.first_line.startswith(f"loading {variant}; listening at http://127.0.0.1:")
         running.wait()
+        assert httpx.get(f"{running.url}/dashboard").status_code == 200
+        assert "error" not in httpx.get(f"{running.url}/dashboard/data").json()
+        assert "model_server_log_records_total" in httpx.get(f"{running.url}/metrics").text
         stop = threading.Event()
         outcomes: Counter[str] = Counter()
 
@@ -134,12 +147,12 @@ def test_32_clients_get_right_answers_and_sigterm_loses_none(variant, tmp_path):
     assert (tmp_path / "log.sqlite").stat().st_size > 0
 
 
-def test_requests_that_were_accepted_before_sigterm_are_answered_after_the_port_is_closed(variant):
-    with served(settings(variant, max_batch=1), slow=0.3) as running:
+def test_requests_that_were_accepted_before_sigterm_are_answered_after_the_port_is_closed(tmp_path):
+    with served(settings(tmp_path, max_batch=1), FAKE) as running:
         running.wait()
         with ThreadPoolExecutor(6) as pool:
             asked = [
-                pool.submit(httpx.post, f"{running.url}/v1/predict", json={"text": "good"}, timeout=30) for _ in range(6)
+                pool.submit(httpx.post, f"{running.url}/v1/predict", json={"text": "1"}, timeout=30) for _ in range(6)
             ]
             with httpx.Client(base_url=running.url) as probe:
                 until(lambda: 'model_server_queue_texts{version="1"} 5.0' in probe.get("/metrics").text)
@@ -150,8 +163,8 @@ def test_requests_that_were_accepted_before_sigterm_are_answered_after_the_port_
     assert out.endswith("stopped: 6 requests accepted, 6 of them ended\n")
 
 
-def test_sigint_ends_the_server_too(variant):
-    with served(settings(variant)) as running:
+def test_sigint_ends_the_server_too(tmp_path):
+    with served(settings(tmp_path), FAKE) as running:
         running.wait()
         running.process.send_signal(signal.SIGINT)
         code, out, errors = running.end()

@@ -84,7 +84,9 @@ def test_predict_refuses_what_it_cannot_read_or_write(variant, tmp_path):
 
 
 def test_serve_refuses_before_it_loads(tmp_path):
-    with pytest.raises(UserError, match=r"^what is to be served\? Give --serve.variant FOLDER or --serve.registry FOLDER$"):
+    with pytest.raises(
+        UserError, match=r"^what is to be served\? Give --serve.variant FOLDER or --serve.registry FOLDER$"
+    ):
         serve.run(ServeCommandConfig())
     with pytest.raises(UserError, match=r"^--serve.variant .*none: there is no such folder$"):
         serve.run(ServeCommandConfig(serve=ServeConfig(variant=tmp_path / "none", port=0)))

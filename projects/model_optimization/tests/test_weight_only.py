@@ -55,7 +55,9 @@ def test_what_is_stored_is_the_weight_in_blocks(fp32: Path, tmp_path: Path) -> N
 
 def test_variant_says_what_it_is(fp32: Path, tmp_path: Path) -> None:
     config = WeightOnlyConfig(bits=8, exclude=("0.*",))
-    info = read_info(quantize_weights_only_variant(fp32, tmp_path / "few", config, name="few"))
+    folder = quantize_weights_only_variant(fp32, tmp_path / "few", config, name="few")
+    assert operators(folder)["MatMulNBits"] == 6
+    info = read_info(folder)
     assert (info.name, info.parent, info.notes) == ("few", "fp32", ())
     assert (info.recipe["method"], info.recipe["bits"], info.recipe["matrices"]) == ("weight-only", 8, 6)
     assert len(info.recipe["excluded_nodes"]) == 6 + 2

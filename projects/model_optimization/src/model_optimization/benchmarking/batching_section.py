@@ -1,12 +1,13 @@
 """What a server would gain from micro-batching, by simulation from the measured times of a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from model_optimization.benchmarking.batching_simulator import BatchSeconds, QueuePolicy, poisson_arrivals, simulate
 from model_optimization.benchmarking.speed import Speed
 from roadmap_shared.report import Section, Table
+from roadmap_shared.report.blocks import Cell
 
 _LOADS = (0.5, 0.9, 1.5, 3.0)  # of what a server that computes one text at a time could answer
 _REQUESTS = 4000
@@ -38,27 +39,8 @@ def batching_section(speeds: Sequence[Speed], seed: int = 0) -> Section:
     Raises:
         ValueError: fewer than two batch sizes were measured.
     """
-    rows = []
-    for speed in {one.name: one for one in (speeds[0], speeds[-1])}.values():
-        seconds = batch_seconds({batch: speed.undisturbed_seconds(batch) for batch in speed.latency})
-        for load in _LOADS:
-            rate = load / seconds.of(1)
-            arrivals = poisson_arrivals(rate, _REQUESTS, seed)
-            for name, policy in _POLICIES.items():
-                found = simulate(arrivals, seconds, policy)
-                tails = found.percentiles()
-                rows.append(
-                    [
-                        speed.name,
-                        rate,
-                        name,
-                        found.throughput,
-                        1000 * tails.p50 if tails else None,
-                        1000 * tails.p99 if tails else None,
-                        found.rejected_share,
-                        found.mean_batch,
-                    ]
-                )
+    compared = {one.name: one for one in (speeds[0], speeds[-1])}
+    rows = [row for speed in compared.values() for row in _rows(speed, seed)]
     table = Table(
         columns=("variant", "asked/s", "batches", "answered/s", "p50, ms", "p99, ms", "rejected", "texts a batch"),
         rows=rows,
@@ -74,3 +56,15 @@ def batching_section(speeds: Sequence[Speed], seed: int = 0) -> Section:
         "rest. Batches win where b is large beside a, as with short texts; where one long text keeps the processor "
         "busy by itself, they win little.",
     )
+
+
+def _rows(speed: Speed, seed: int) -> Iterator[list[Cell]]:
+    seconds = batch_seconds({batch: speed.undisturbed_seconds(batch) for batch in speed.latency})
+    for load in _LOADS:
+        rate = load / seconds.of(1)
+        arrivals = poisson_arrivals(rate, _REQUESTS, seed)
+        for name, policy in _POLICIES.items():
+            found = simulate(arrivals, seconds, policy)
+            tails = found.percentiles()
+            median, tail = (1000 * tails.p50, 1000 * tails.p99) if tails else (None, None)
+            yield [speed.name, rate, name, found.throughput, median, tail, found.rejected_share, found.mean_batch]

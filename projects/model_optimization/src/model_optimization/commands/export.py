@@ -6,6 +6,7 @@ from pathlib import Path
 from model_optimization.config.export import ExportCommandConfig
 from model_optimization.deployment.onnx_conversion import export_classifier, export_variant
 from model_optimization.model import given_classifier
+from model_optimization.torch_classifier import TorchClassifier
 from model_optimization.variants import ONNX_FILE, VARIANT_FILE, read_info
 from roadmap_shared.errors import UserError
 
@@ -32,6 +33,10 @@ def run(config: ExportCommandConfig) -> None:
         f"{config.output}: {size:.1f} MB, {len(info.labels)} labels, texts of up to {info.max_length} tokens; its "
         f"logits differ from torch's by {info.recipe['max_difference']:.1e} at most"
     )
+    if config.gguf is not None:
+        from model_optimization.deployment.gguf_export import export_gguf
+
+        print(f"{config.gguf}: {export_gguf(TorchClassifier.load(path, info.max_length), config.gguf)}")
     if config.compare:
         _compare(config, path)
 
@@ -48,7 +53,6 @@ def refuse_to_replace(folder: Path) -> None:
 
 def _compare(config: ExportCommandConfig, path: Path) -> None:
     from model_optimization.deployment.onnx_comparison import compare_graphs, table
-    from model_optimization.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier.load(path, read_info(config.output).max_length)
     with tempfile.TemporaryDirectory(prefix="graphs-") as work:

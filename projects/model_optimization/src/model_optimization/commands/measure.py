@@ -100,9 +100,11 @@ def folders_of(config: MeasureConfig) -> list[Path]:
     """The folders in the order in which they are shown, the reference first.
 
     Raises:
-        UserError: one of them holds no model.
+        UserError: none is named, or one of them holds no model.
     """
     folders = list(config.folders)
+    if not folders and config.reference is None:
+        raise UserError("name at least one folder to measure")
     if config.reference is not None:
         folders = [config.reference, *(one for one in folders if one.resolve() != config.reference.resolve())]
     for folder in folders:

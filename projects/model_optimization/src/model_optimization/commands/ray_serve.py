@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 
 from model_optimization.config.ray_serve import RayServeConfig
 from model_optimization.deployment.ray_serve import ray_serving
@@ -14,15 +15,10 @@ def run(config: RayServeConfig) -> None:
         UserError: Ray is not installed, or cannot serve the variant.
     """
     stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        print("starting Ray and the replicas", flush=True)
-        with ray_serving(config) as address:
-            print(f"POST texts to {address} (Ctrl-C stops it)", flush=True)
-            try:
-                stop.wait()
-            except KeyboardInterrupt:
-                print()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    print("starting Ray and the replicas", flush=True)
+    with ray_serving(config) as address:
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())  # after Ray, which sets a handler that aborts
+        print(f"POST texts to {address} (Ctrl-C stops it)", flush=True)
+        with suppress(KeyboardInterrupt):
+            stop.wait()
     print("stopped", flush=True)

@@ -38,10 +38,13 @@ def run(config: ServeCommandConfig) -> None:
         log = None if config.log.path is None else PredictionLog(config.log)
         try:
             service = Service(_registry(serve), serve, log)
+            app = build_app(service, serve, keys=keys, admin=admin)
             if log is not None:
+                from model_optimization.monitoring.dashboard import router
+
                 service.metrics.watch_log(lambda: log.counts)
-            server = server_of(build_app(service, serve, keys=keys, admin=admin), serve, service.state, listener)
-            _serve(service, server, serve, keys, listener)
+                app.include_router(router(log, config.dashboard))
+            _serve(service, server_of(app, serve, service.state, listener), serve, keys, listener)
         finally:
             if log is not None:
                 log.close()

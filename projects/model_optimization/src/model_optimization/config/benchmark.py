@@ -70,7 +70,7 @@ class BenchmarkConfig:
 class MeasureConfig:
     """`measure`: any folders side by side."""
 
-    folders: Positional[tuple[Path, ...]]
+    folders: Positional[tuple[Path, ...]] = ()
     """Folders of variants, or of sequence classifiers as transformers saves them. The first is what the others are
     compared with, unless --reference names it."""
 
@@ -90,7 +90,3 @@ class MeasureConfig:
     """Measure the machine's peaks, too, and say which speed-up they would allow."""
 
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
-
-    def __post_init__(self) -> None:
-        if not self.folders and self.reference is None:
-            raise ValueError("name at least one folder to measure")

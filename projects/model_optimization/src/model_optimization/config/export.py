@@ -79,5 +79,8 @@ class ExportCommandConfig:
     output: Path = Path("exported")
     """Folder that is written: model.onnx, the tokenizer, and what the variant is. One that is there is replaced."""
 
+    gguf: Path | None = None
+    """File for the encoder in the format of llama.cpp, with 8-bit weights. It gives states of tokens, no labels."""
+
     compare: bool = False
     """Whether the other exporters, attentions and graph optimisations are made, too, and compared in a table."""

@@ -15,7 +15,7 @@ class RayServeConfig:
     """Address to listen at. 127.0.0.1 answers this machine alone. There are no API keys: put a proxy in front."""
 
     port: int = 8006
-    """TCP port to listen at."""
+    """TCP port to listen at; 0 takes a free one."""
 
     replicas: int = 1
     """Replicas that always run."""
@@ -54,7 +54,7 @@ class RayServeConfig:
             raise ValueError(f"--max_batch {self.max_batch} is outside 1 … 1024")
         if not 0 <= self.max_wait_ms <= 1000:
             raise ValueError(f"--max_wait_ms {self.max_wait_ms} is outside 0 … 1000")
-        if not 1 <= self.port <= 65_535:
-            raise ValueError(f"--port {self.port} is outside 1 … 65535")
+        if not 0 <= self.port <= 65_535:
+            raise ValueError(f"--port {self.port} is outside 0 … 65535")
         if self.object_store_mb < 80:
             raise ValueError(f"--object_store_mb {self.object_store_mb} is less than 80, which Ray asks for")

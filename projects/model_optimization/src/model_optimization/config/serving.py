@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_optimization.config.monitoring import LogConfig
+from model_optimization.config.monitoring import DashboardConfig, LogConfig
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -156,6 +156,7 @@ class ServeCommandConfig:
 
     serve: ServeConfig = field(default_factory=ServeConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    dashboard: DashboardConfig = field(default_factory=DashboardConfig)
 
 
 @dataclass(kw_only=True, frozen=True)

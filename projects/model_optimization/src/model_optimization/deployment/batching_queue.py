@@ -185,19 +185,18 @@ class BatchingQueue:
         """Take out the texts that nobody waits for any more: cancelled, failed, or past their deadline."""
         now, late = time.monotonic(), []
         for waiting in (self._live, self._copies):
-            gone = [item for item in waiting if self._is_over(item.job, now)]
-            if not gone:
-                continue
-            waiting[:] = [item for item in waiting if not self._is_over(item.job, now)]
-            for item in gone:
-                self._release(item.job, 1)
-                if not (item.job.cancelled or item.job.ended):
-                    late.append((item.job, DeadlineExceeded()))
-                    item.job.ended = True
+            stay: list[Item] = []
+            for item in waiting:
+                job = item.job  # asked once: its client may leave at any moment
+                if not (job.cancelled or job.ended or now > job.deadline):
+                    stay.append(item)
+                    continue
+                self._release(job, 1)
+                if not (job.cancelled or job.ended):
+                    late.append((job, DeadlineExceeded()))
+                    job.ended = True
+            waiting[:] = stay
         self._end(late)
-
-    def _is_over(self, job: Job, now: float) -> bool:
-        return job.cancelled or job.ended or now > job.deadline
 
     def _patient(self) -> bool:
         """Wait for more texts where that is worth it; returns whether any came."""

@@ -29,7 +29,9 @@ class GgufExport:
     """Tensors of the classifier that have no place in it."""
 
     def __str__(self) -> str:
-        return f"{self.tensors} tensors; left out: {', '.join(self.left_out)}: the file gives states of tokens, no labels"
+        return (
+            f"{self.tensors} tensors; left out: {', '.join(self.left_out)}: the file gives states of tokens, no labels"
+        )
 
 
 def export_gguf(classifier: TorchClassifier, path: Path, weights: Literal["f32", "q8_0"] = "q8_0") -> GgufExport:

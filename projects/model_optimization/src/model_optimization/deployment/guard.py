@@ -1,8 +1,8 @@
 """What every request passes before a route sees it: key, rate, size, time, and an id of its own. Plain ASGI."""
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from contextlib import suppress
 
@@ -15,8 +15,9 @@ from model_optimization.deployment.server_keys import KeyRing, RateLimit
 from model_optimization.deployment.server_metrics import ServerMetrics
 from model_optimization.deployment.server_state import ServerState
 
-OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")
-"""Need no key and are not counted: probes and Prometheus have none, and they tell of no text and of no client."""
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard")
+"""Need no key and are not counted: probes, Prometheus and browsers have none, and nothing here tells of a text or of a
+client. The figures of the dashboard's page are at a path of their own."""
 
 ADMIN_PREFIX = "/v1/admin/"
 _ADMIN_BYTES = 10_000
@@ -64,7 +65,7 @@ class Guard:
             return  # there are no WebSockets
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         body = _Body(receive, headers, self._most_bytes(scope), self._limits.stall_seconds)
         answer = body.closing(self._in_time(self._finished(scope, send, request_id)))

@@ -112,7 +112,7 @@ class LatencyModel:
 
 
 def fit(sums: _Sums) -> tuple[float, float]:
-    """Weighted least squares of t = a * n + b with a, b >= 0. Batches of one size alone do not tell b, which is 0 then."""
+    """Weighted least squares of t = a * n + b with a, b >= 0. Batches of one size do not tell b, which is 0 then."""
     spread = sums.weight * sums.nn - sums.n**2
     through_origin = sums.nt / sums.nn
     if spread <= 1e-9 * sums.weight * sums.nn:

@@ -79,12 +79,8 @@ def export_classifier(
         classifier.tokenizer.save_pretrained(unfinished)
         classifier.network.config.save_pretrained(unfinished)
 
-    recipe: dict[str, Any] = {
-        "method": "onnx",
-        "exporter": config.exporter,
-        "attention": config.attention,
-        "opset": config.operators,
-    }
+    recipe: dict[str, Any] = {"method": "onnx", "exporter": config.exporter, "attention": config.attention}
+    recipe["opset"] = config.operators
     info = VariantInfo(
         name=name,
         kind="onnx",
@@ -189,7 +185,7 @@ def probe(classifier: TorchClassifier, shape: tuple[int, int], *, padded: bool) 
 
 
 def agreement(classifier: TorchClassifier, path: Path) -> ExportCheck:
-    """Compare the logits of a graph with torch's, with the session's options that it is served with."""
+    """Compare the logits of a graph with torch's, by a session as it is served with."""
     session = open_session(path, disabled_optimizers=SLOW_FUSIONS)
     return ExportCheck(
         max_difference=graph_difference(classifier, session),

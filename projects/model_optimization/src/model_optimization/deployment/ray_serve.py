@@ -5,21 +5,23 @@ replicas, and an autoscaler starts replicas by the number of requests under way.
 `batch_wait_timeout_s` for every batch that is not full. Requests and refusals have the form of `fastapi_server`'s.
 """
 
+import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model_optimization.config.ray_serve import RayServeConfig
 from model_optimization.config.serving import LimitsConfig
-from model_optimization.quantization.extras import imported
+from model_optimization.quantization.extras import imported, quiet
 from model_optimization.types import Classifier
 from model_optimization.variants import check_files, load_variant, read_info
 from roadmap_shared.errors import UserError, one_line
+from roadmap_shared.sockets import listen
 
 ROUTE = "/v1/predict"
-_LONGEST_START = 120.0  # seconds, for processes that import and load
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def ray_serving(config: RayServeConfig) -> Iterator[str]:
     """Within it, a local Ray serves the variant. Gives the address to post to.
 
     Raises:
-        UserError: Ray is not installed, the variant is missing or damaged, or the replicas do not start.
+        UserError: Ray is not installed, the variant is missing or damaged, the port is taken, or no replica starts.
     """
     if config.variant is None:
         raise UserError("which variant? Name its folder with --variant DIR")
@@ -36,6 +38,14 @@ def ray_serving(config: RayServeConfig) -> Iterator[str]:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     ray, serve = imported("ray", "ray"), imported("ray.serve", "ray")
+    with listen(config.host, config.port) as listener:  # Ray would share the port with whoever has it
+        config = replace(config, port=listener.getsockname()[1])
+    with quiet("ray", "ray.serve"), _started(ray, serve, config) as address:
+        yield address
+
+
+@contextmanager
+def _started(ray: Any, serve: Any, config: RayServeConfig) -> Iterator[str]:
     ray.init(
         num_cpus=config.most_replicas * config.threads,
         include_dashboard=False,
@@ -50,8 +60,10 @@ def ray_serving(config: RayServeConfig) -> Iterator[str]:
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(f"Ray Serve cannot serve {config.variant}: {one_line(error)[:300]}") from error
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        # Ray tells here that it kills its own controller.
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            serve.shutdown()
+            ray.shutdown()
 
 
 _SETTINGS = {

@@ -23,9 +23,14 @@ class ServerMetrics:
     """What `/metrics` shows, beside the `process_` figures of memory and processor time."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        # What clients see.
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._add_requests(self.registry)
+        self._add_answers(self.registry)
+        self._add_versions(self.registry)
+
+    def _add_requests(self, registry: CollectorRegistry) -> None:
+        """What clients see, and the server as a whole."""
         self.requests = Counter(
             "model_server_requests", "HTTP requests by route and status", ["route", "status"], registry=registry
         )
@@ -37,7 +42,10 @@ class ServerMetrics:
             "model_server_refused", "Requests that were refused, by the code of the refusal", ["code"],
             registry=registry,
         )  # fmt: skip
-        # What the versions do.
+        self.ready = Gauge("model_server_ready", "1 while requests are answered", registry=registry)
+
+    def _add_answers(self, registry: CollectorRegistry) -> None:
+        """What versions and their queues do."""
         self.texts = Counter("model_server_texts", "Texts answered to clients", ["version"], registry=registry)
         self.tokens = Counter("model_server_tokens", "Tokens of texts answered", ["version"], registry=registry)
         self.answer_seconds = Histogram(
@@ -55,7 +63,6 @@ class ServerMetrics:
             "model_server_failures", "Requests of clients that a version failed to compute", ["version"],
             registry=registry,
         )  # fmt: skip
-        # What the queues do.
         self.batch_seconds = Histogram(
             "model_server_batch_seconds", "Time to compute one batch", ["version"], buckets=SECONDS, registry=registry
         )
@@ -65,7 +72,9 @@ class ServerMetrics:
         self.queue_texts = Gauge(
             "model_server_queue_texts", "Texts that wait, those of clients", ["version"], registry=registry
         )
-        # Versions beside each other.
+
+    def _add_versions(self, registry: CollectorRegistry) -> None:
+        """Versions beside each other, and their changes."""
         self.shadow = Counter(
             "model_server_shadow", "Copied texts by outcome: agree, disagree, failed, dropped", ["version", "outcome"],
             registry=registry,
@@ -85,8 +94,6 @@ class ServerMetrics:
         self.switches = Counter(
             "model_server_switches", "Changes of the champion: promote, rollback, reload", ["action"], registry=registry
         )
-        # The server as a whole.
-        self.ready = Gauge("model_server_ready", "1 while requests are answered", registry=registry)
 
     def watch_log(self, counts: Callable[[], "LogCounts"]) -> None:
         """Show what became of the prediction log's records.

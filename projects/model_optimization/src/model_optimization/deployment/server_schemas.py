@@ -86,7 +86,9 @@ class NoSettings(BaseModel):
 class TrafficRequest(BaseModel):
     """What the challenger is asked. What is left out stays as it is."""
 
-    model_config = ConfigDict(**_STRICT, json_schema_extra={"examples": [{"challenger": 3, "share": 0.1}]})
+    model_config = ConfigDict(
+        strict=True, extra="forbid", json_schema_extra={"examples": [{"challenger": 3, "share": 0.1}]}
+    )
 
     challenger: int | None = Field(default=None, ge=0, description="Version to compare with the champion; 0: none.")
     share: float | None = Field(default=None, ge=0, le=1, description="Share of the requests that it answers.")
@@ -138,7 +140,7 @@ def _unfit(model: type[BaseModel], body: bytes, error: ValidationError) -> ApiEr
     """The first fault in plain words, without an echo of values."""
     first = error.errors(include_input=False, include_url=False)[0]
     if first["type"] == "json_invalid":
-        return _no_json(body, one_line(first["ctx"]["error"]))
+        return _no_json(body, one_line(first.get("ctx", {}).get("error", "")))
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     place = one_line(place.encode("utf-8", "replace").decode())[:80]
     if first["type"] == "extra_forbidden":

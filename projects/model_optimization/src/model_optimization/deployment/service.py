@@ -157,10 +157,11 @@ class Service:
         """One record a text for the log."""
         if self._sink is None:
             return
-        error, predictions = None, outcome
         if isinstance(outcome, Exception):
             error = "deadline" if isinstance(outcome, DeadlineExceeded) else "failed"
-            predictions = [Prediction("", (), 0)] * len(texts)
+            predictions: Sequence[Prediction] = [Prediction("", (), 0)] * len(texts)
+        else:
+            error, predictions = None, outcome
         now = time.time()
         self._sink.write(
             [

@@ -28,7 +28,7 @@ from model_optimization.monitoring.drift_watch import DriftWatch
 from model_optimization.monitoring.log_database import LogTable, Selection, read_log
 from model_optimization.monitoring.performance_metrics import CostMeter, performance, performance_series
 from model_optimization.monitoring.prediction_log import PredictionLog
-from roadmap_shared.errors import UserError
+from roadmap_shared.errors import UserError, one_line
 
 BINS = 60
 _MOST_RECORDS = 100_000
@@ -103,12 +103,16 @@ class Dashboard:
             }
 
     def _run(self) -> None:
+        complaint = None
         while not self._closing.wait(self._config.refresh_seconds):
             try:
                 self.tick()
-            except Exception:
-                # A log that cannot be read for a moment must not end the alerts for ever.
-                logger.exception("the dashboard could not look at the log")
+                complaint = None
+            except Exception as error:
+                # A log that cannot be read for a moment must not end the alerts for ever. The same is said once.
+                if complaint != str(error):
+                    logger.error("no alerts: %s", one_line(error), exc_info=not isinstance(error, UserError))
+                complaint = str(error)
 
     def _read(self, since: float, until: float) -> LogTable:
         return read_log(self._log.path, Selection(since=since, until=until, newest=_MOST_RECORDS, texts=False))

@@ -169,7 +169,7 @@ def _pool(texts: Sequence[LabelledText], embeddings: Array, logits: Array, label
     places = {label: place for place, label in enumerate(labels)}
     seen = observe(
         [item.text for item in texts],
-        labels=[labels[place] for place in logits.argmax(axis=1)],
+        labels=[labels[int(place)] for place in logits.argmax(axis=1)],
         confidence=softmax(logits, axis=1).max(axis=1),
         embeddings=embeddings,
     )

@@ -129,9 +129,10 @@ def _label_test(reference: Observed, current: Observed) -> list[_Test]:
         return []
     before, after = reference.labels.tolist(), current.labels.tolist()
     known = {label: place for place, label in enumerate(sorted(set(before) | set(after)))}
-    counts = counts_of(before, known), counts_of(after, known)
-    result = chi_square_test(*counts)
-    return [("labels", "chi-square", result.statistic, result.p_value, *(_shares(c, list(known)) for c in counts))]
+    reference_counts, counts = counts_of(before, known), counts_of(after, known)
+    result = chi_square_test(reference_counts, counts)
+    shown = _shares(reference_counts, list(known)), _shares(counts, list(known))
+    return [("labels", "chi-square", result.statistic, result.p_value, *shown)]
 
 
 def _shares(counts: np.ndarray, names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ class DriftWatch:
         self._log, self._config = log, config
         self._reference = None if config.reference is None else read_reference(config.reference)
         self._monitor: DriftMonitor | None = None
-        self._taken_until = float("-inf")
+        self._taken_until = 0
         self._collected = 0
         self._seen = 0
         self._windows: deque[tuple[float, WindowScore]] = deque(maxlen=_SHOWN)
@@ -47,7 +47,6 @@ class DriftWatch:
             self._collect()
         if self._reference is None:
             return
-        # A process that writes late may bring records that are older than the last one taken: they are left out.
         table = read_log(self._log, Selection(after=self._taken_until, newest=_MOST_RECORDS, answered=True))
         size = self._config.monitor.window
         for start in range(0, len(table) - size + 1, size):
@@ -82,10 +81,10 @@ class DriftWatch:
         self._collected = len(table)
         if len(table) == size:
             self._reference = observed_in(table)
-            self._taken_until = float(table.time[-1])
+            self._taken_until = int(table.id.max())
 
     def _score(self, reference: Observed, table: LogTable) -> None:
-        self._taken_until = float(table.time[-1])
+        self._taken_until = int(table.id[-1])
         self._seen += len(table)
         seen = observed_in(table)
         if self._monitor is None:
@@ -94,4 +93,4 @@ class DriftWatch:
                 raise UserError("--dashboard.reference has nothing that the log has too: give texts or another log")
             self._monitor = DriftMonitor.fit(reference.only(names), self._config.monitor)
         if self._monitor.columns <= seen.names:
-            self._windows.append((self._taken_until, self._monitor.score(seen, self._seen)))
+            self._windows.append((float(table.time[-1]), self._monitor.score(seen, self._seen)))

@@ -45,7 +45,7 @@ class CrossFitted:
         embeddings = self._encode(texts)
         return embeddings, self._answer(embeddings, self._random.integers(0, _FOLDS, len(texts)))
 
-    def _answer(self, embeddings: Array, folds: Array) -> Array:
+    def _answer(self, embeddings: Array, folds: IntArray) -> Array:
         logits = np.zeros((len(embeddings), len(self.labels)))
         for fold, weights in enumerate(self._weights):
             logits[folds == fold] = _with_ones(embeddings[folds == fold]) @ weights

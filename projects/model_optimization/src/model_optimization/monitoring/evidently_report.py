@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,21 @@ def write_evidently(reference: Observed, current: Observed, path: Path) -> dict[
         raise UserError("--evidently needs the package: pip install 'roadmap-model-optimization[evidently]'")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # it counts its users otherwise
     _mend_pandas()
+    with warnings.catch_warnings():
+        # It and what it stands on use functions that will go; its users cannot mend that.
+        warnings.simplefilter("ignore")
+        return _written(reference, current, path)
+
+
+def _written(reference: Observed, current: Observed, path: Path) -> dict[str, Any]:
     from evidently import DataDefinition, Dataset, Report  # type: ignore[import-not-found]
     from evidently.presets import DataDriftPreset  # type: ignore[import-not-found]
 
-    columns = [name for name in ("lengths", "confidence") if name in reference.names & current.names]
-    definition = DataDefinition(numerical_columns=columns, categorical_columns=["labels"])
+    columns = [name for name in ("lengths", "tokens", "confidence") if name in reference.names & current.names]
+    labels = ["labels"] if "labels" in reference.names & current.names else []
+    definition = DataDefinition(numerical_columns=columns, categorical_columns=labels)
     frames = [
-        Dataset.from_pandas(_frame(seen, [*columns, "labels"]), data_definition=definition)
+        Dataset.from_pandas(_frame(seen, [*columns, *labels]), data_definition=definition)
         for seen in (current, reference)
     ]
     preset = DataDriftPreset(num_method="psi", cat_method="chisquare")

@@ -35,6 +35,9 @@ COMMIT;
 class LogTable:
     """Records as columns, the oldest first. N records."""
 
+    id: np.ndarray
+    """(N,) numbers in the order in which the records arrived."""
+
     time: np.ndarray
     """(N,) seconds since 1970."""
 
@@ -69,7 +72,14 @@ class LogTable:
         return self.rows(np.array([error is None for error in self.error], dtype=bool))
 
 
-_KINDS = {"time": float, "latency_ms": float, "n_tokens": np.int64, "confidence": float, "weight": float}
+_KINDS = {
+    "id": np.int64,
+    "time": float,
+    "latency_ms": float,
+    "n_tokens": np.int64,
+    "confidence": float,
+    "weight": float,
+}
 
 
 def open_log(path: Path) -> sqlite3.Connection:
@@ -137,8 +147,9 @@ class Selection:
     until: float = float("inf")
     """The time behind the last."""
 
-    after: float = float("-inf")
-    """Records of this very time and before are left out."""
+    after: int | None = None
+    """Only records with a larger number, in the order of their arrival, not of their times: texts of one request have
+    the same time, and another process may bring older ones late."""
 
     newest: int | None = None
     """So many at most, the newest ones."""
@@ -167,17 +178,18 @@ def read_log(path: Path, wanted: Selection = Selection()) -> LogTable:
     """
     names = [item.name for item in fields(LogTable)]
     columns = ", ".join(name if name != "text" or wanted.texts else "NULL" for name in names)
-    conditions = ["time >= ?", "time < ?", "time > ?", "shadow = ?"]
-    values: list[object] = [wanted.since, wanted.until, wanted.after, int(wanted.shadow)]
+    conditions = ["time >= ?", "time < ?", "id > ?", "shadow = ?"]
+    values: list[object] = [wanted.since, wanted.until, wanted.after or 0, int(wanted.shadow)]
     if wanted.version is not None:
         conditions.append("version = ?")
         values.append(wanted.version)
     if wanted.answered:
         conditions.append("error IS NULL")
     order, limit = ("ASC", wanted.oldest) if wanted.oldest is not None else ("DESC", wanted.newest)
+    place = "time" if wanted.after is None else "id"
     query = (
         f"SELECT {columns} FROM predictions WHERE {' AND '.join(conditions)} "
-        f"ORDER BY time {order}, id {order} LIMIT {-1 if limit is None else int(limit)}"
+        f"ORDER BY {place} {order}, id {order} LIMIT {-1 if limit is None else int(limit)}"
     )
     with closing(_open_to_read(path)) as connection:
         try:

@@ -85,7 +85,8 @@ def observed_in(table: LogTable, embeddings: Array | None = None) -> Observed:
     seen = observe(
         [str(text) for text in table.text] if has_texts else None,
         labels=[str(label) for label in table.label],
-        confidence=table.confidence,
+        # An answer without probabilities has no confidence, and a sorted column has no place for it.
+        confidence=None if np.isnan(table.confidence).any() else table.confidence,
         embeddings=embeddings,
     )
     return seen if has_texts else replace(seen, tokens=table.n_tokens.astype(np.float64))

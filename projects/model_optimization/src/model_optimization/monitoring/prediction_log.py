@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -102,7 +102,7 @@ class PredictionLog:
         self._config, self._clock = config, clock
         self._queue: queue.Queue[PredictionRecord | threading.Event] = queue.Queue(config.queue)
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(("seen", "errors", "skipped", "dropped", "failed", "written"), 0)
+        self._counts: dict[str, int] = {field.name: 0 for field in fields(LogCounts)}
         self._connection: sqlite3.Connection | None = None
         self._swept = self._complained = float("-inf")
         self._closing = threading.Event()

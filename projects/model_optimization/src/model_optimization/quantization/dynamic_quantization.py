@@ -60,7 +60,6 @@ def quantize_matrices(model: onnx.ModelProto, path: Path, excluded: list[str], *
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    del model.graph.value_info[:]
     with quiet_quantizers():
         quantize_dynamic(
             model,
