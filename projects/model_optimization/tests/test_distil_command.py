@@ -18,7 +18,7 @@ from model_optimization.config.distillation import (
 )
 from model_optimization.config.model import ModelConfig
 from model_optimization.config.trainer import TrainerConfig
-from model_optimization.distillation.pairs import in_labels_of
+from model_optimization.data import in_labels_of
 from model_optimization.distillation.plain_texts import read_plain_texts
 from model_optimization.torch_classifier import TorchClassifier
 from model_optimization.types import Splits, Texts
@@ -167,7 +167,7 @@ def splits(labels: tuple[str, ...]) -> Splits:
 def test_labels_are_numbered_as_the_models() -> None:
     classifier = tiny_classifier(labels=("negative", "positive"))
     for labels in (("pos", "neg"), ("Positive", "NEGATIVE")):
-        found = in_labels_of(classifier, splits(labels))
+        found = in_labels_of(classifier.labels, splits(labels))
         assert found.labels == ("negative", "positive")
         assert found.test.targets.tolist() == [1, 0]
 
@@ -177,7 +177,7 @@ def test_labels_that_the_model_does_not_know(labels: tuple[str, ...]) -> None:
     classifier = tiny_classifier(labels=("negative", "neither", "positive"))
     wrong = "neutral" if "neutral" in labels else "n"
     with pytest.raises(UserError) as caught:
-        in_labels_of(classifier, splits(labels))
+        in_labels_of(classifier.labels, splits(labels))
     assert str(caught.value) == (
         f"the data has the label {wrong!r}, but the model knows negative, neither, positive: give texts with its labels"
     )

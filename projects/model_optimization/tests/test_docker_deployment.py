@@ -2,64 +2,38 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
-import prometheus_client
 import pytest
-import yaml
 
 from model_optimization.commands.docker import run
 from model_optimization.config.docker import DockerConfig
 from model_optimization.config.serving import ServeCommandConfig
 from model_optimization.deployment.docker_deployment import image_name, render, write_deployment
 from model_optimization.deployment.server_keys import ADMIN_VARIABLE, KEYS_VARIABLE
-from model_optimization.deployment.server_metrics import ServerMetrics
-from model_optimization.monitoring.prediction_log import LogCounts
 from model_optimization.torch_classifier import TorchClassifier
-from model_optimization.variants import ONNX_FILE, VariantInfo, load_variant, write_variant
+from model_optimization.variants import load_variant
 from roadmap_shared.config import parse_config
 from roadmap_shared.errors import UserError
 
-from .tiny_models import TEXTS, tiny_classifier
+from .deployment_files import read_yaml, stub_of_onnx, torch_variant
+from .tiny_models import TEXTS
 
-KUBERNETES = "1.31"
 HADOLINT = Path(sys.executable).with_name("hadolint")
-PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool, of Prometheus, is not installed")
-
-
-def _torch_variant(folder: Path, *, name: str = "tiny", on_load: str | None = None) -> Path:
-    classifier = tiny_classifier()
-    info = VariantInfo(name=name, kind="torch", labels=classifier.labels, max_length=64, on_load=on_load)
-    return write_variant(folder, info, classifier.save)
-
-
-def _stub_of_onnx(folder: Path) -> Path:
-    """A variant whose graph nobody opens here."""
-    info = VariantInfo(name="int8", kind="onnx", labels=("negative", "positive"), max_length=64)
-    return write_variant(folder, info, lambda at: (at / ONNX_FILE).write_bytes(b"graph") and None)
 
 
 @pytest.fixture(scope="module")
 def variant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _stub_of_onnx(tmp_path_factory.mktemp("variants") / "int8")
+    return stub_of_onnx(tmp_path_factory.mktemp("variants") / "int8")
 
 
 @pytest.fixture(scope="module")
 def written(variant: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_deployment(variant, DockerConfig(output=tmp_path_factory.mktemp("written") / "deployment"))
-
-
-def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 # The image
@@ -73,7 +47,7 @@ def _hadolint(path: Path) -> list[str]:
 @pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is not installed")
 def test_dockerfile_has_no_findings(written: Path, tmp_path: Path) -> None:
     assert _hadolint(written / "image" / "Dockerfile") == []
-    torch = write_deployment(_torch_variant(tmp_path / "variant"), DockerConfig(output=tmp_path / "out"))
+    torch = write_deployment(torch_variant(tmp_path / "variant"), DockerConfig(output=tmp_path / "out"))
     assert _hadolint(torch / "image" / "Dockerfile") == []
     (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /srv && pip install fastapi\n", encoding="utf-8")
     assert {"DL3006", "DL3013"} <= set(_hadolint(tmp_path / "Dockerfile"))
@@ -102,11 +76,11 @@ def test_server_understands_what_the_image_and_the_cluster_ask(written: Path) ->
     served = asked.serve
     assert (served.variant, served.host, served.port) == (Path("/srv/model"), "0.0.0.0", 8005)
     assert f"EXPOSE {served.port}\n" in text
-    pod = _yaml(written / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]
+    pod = read_yaml(written / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]
     in_cluster = _served(pod["containers"][0]["args"])
     assert (in_cluster.serve.variant, in_cluster.serve.port, in_cluster.log) == (served.variant, served.port, asked.log)
     assert pod["terminationGracePeriodSeconds"] > in_cluster.serve.drain_seconds + in_cluster.serve.grace_seconds
-    compose = _yaml(written / "compose.yaml")["services"]["model-server"]
+    compose = read_yaml(written / "compose.yaml")["services"]["model-server"]
     assert int(compose["stop_grace_period"].removesuffix("s")) > served.drain_seconds + served.grace_seconds
     mounted = {*compose["volumes"]} | {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert asked.log.path is not None
@@ -114,7 +88,7 @@ def test_server_understands_what_the_image_and_the_cluster_ask(written: Path) ->
 
 
 def test_context_holds_program_and_variant_and_nothing_beside_them(tmp_path: Path) -> None:
-    variant = _torch_variant(tmp_path / "variant")
+    variant = torch_variant(tmp_path / "variant")
     (variant / "keys.txt").write_text("a-key-that-lies-around", encoding="utf-8")
     image = write_deployment(variant, DockerConfig(output=tmp_path / "out")) / "image"
     copied = load_variant(image / "model")
@@ -132,7 +106,7 @@ def test_context_holds_program_and_variant_and_nothing_beside_them(tmp_path: Pat
 def test_image_is_tagged_by_what_it_serves(variant: Path, tmp_path: Path) -> None:
     config = DockerConfig()
     assert re.fullmatch(r"model-server:[0-9a-f]{12}", image_name(variant, config))
-    assert image_name(variant, config) != image_name(_torch_variant(tmp_path / "other"), config)
+    assert image_name(variant, config) != image_name(torch_variant(tmp_path / "other"), config)
     assert image_name(variant, DockerConfig(image="example.org/team/model:1.0")) == "example.org/team/model:1.0"
 
 
@@ -141,7 +115,7 @@ def test_image_is_tagged_by_what_it_serves(variant: Path, tmp_path: Path) -> Non
 
 def test_compose_file_is_of_the_specification(written: Path) -> None:
     schema = json.loads((Path(__file__).parent / "compose_schema" / "compose_spec.json").read_text(encoding="utf-8"))
-    compose = _yaml(written / "compose.yaml")
+    compose = read_yaml(written / "compose.yaml")
     validator = jsonschema.Draft201909Validator(schema)
     validator.validate(compose)
     with pytest.raises(jsonschema.ValidationError, match="'prots' does not match"):
@@ -149,7 +123,7 @@ def test_compose_file_is_of_the_specification(written: Path) -> None:
 
 
 def test_compose_file_mounts_what_is_there(written: Path) -> None:
-    compose = _yaml(written / "compose.yaml")
+    compose = read_yaml(written / "compose.yaml")
     for service in compose["services"].values():
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
@@ -158,7 +132,7 @@ def test_compose_file_mounts_what_is_there(written: Path) -> None:
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         assert not service["image"].endswith(":latest")
         assert service["cap_drop"] == ["ALL"]
-    target = _yaml(written / "prometheus" / "prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]
+    target = read_yaml(written / "prometheus" / "prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target == ["model-server:8005"]
     assert (written / compose["services"]["model-server"]["build"]["context"] / "Dockerfile").is_file()
 
@@ -172,180 +146,17 @@ def test_no_file_holds_a_secret(variant: Path, tmp_path: Path, monkeypatch: pyte
     folder = write_deployment(variant, DockerConfig(output=tmp_path / "out"))
     for path in folder.rglob("*"):
         assert not path.is_file() or b"of-the-environment" not in path.read_bytes()
-    compose = _yaml(folder / "compose.yaml")["services"]
+    compose = read_yaml(folder / "compose.yaml")["services"]
     for service, name in (("model-server", KEYS_VARIABLE), ("model-server", ADMIN_VARIABLE)):
         assert compose[service]["environment"][name].startswith(f"${{{name}:?")  # compose stops without it
     assert compose["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:?")
-    container = _yaml(folder / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
+    container = read_yaml(folder / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
     secret = {item["name"]: item["valueFrom"] for item in container["env"] if "valueFrom" in item}
     assert secret == {
         KEYS_VARIABLE: {"secretKeyRef": {"name": "model-server-keys", "key": "api-keys"}},
         ADMIN_VARIABLE: {"secretKeyRef": {"name": "model-server-keys", "key": "admin-key"}},
     }
     assert not list((folder / "kubernetes").glob("*secret*"))
-
-
-# Kubernetes
-
-
-def test_manifests_are_of_their_schemas(written: Path) -> None:
-    kinds = []
-    for path in sorted((written / "kubernetes").iterdir()):
-        manifest = _yaml(path)
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-        kinds.append(manifest["kind"])
-        manifest["spec"]["wrongKey"] = 1
-        with pytest.raises(kubernetes_validate.ValidationError, match="wrongKey"):
-            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-    assert kinds == ["HorizontalPodAutoscaler", "Deployment", "PodDisruptionBudget", "Service"]
-
-
-def test_manifests_belong_together(written: Path) -> None:
-    scaler, deployment, budget, service = (_yaml(path) for path in sorted((written / "kubernetes").iterdir()))
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"] == labels
-    assert budget["spec"]["selector"]["matchLabels"] == labels
-    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
-    assert "replicas" not in deployment["spec"]
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    names = {port["name"] for port in container["ports"]}
-    assert service["spec"]["ports"][0]["targetPort"] in names
-    probes = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
-    assert {probe["port"] for probe in probes.values()} <= names
-    assert [probe["path"] for probe in probes.values()] == ["/healthz", "/healthz", "/readyz"]
-    volumes = {volume["name"] for volume in deployment["spec"]["template"]["spec"]["volumes"]}
-    assert {mount["name"] for mount in container["volumeMounts"]} == volumes
-
-
-def test_container_of_the_cluster_may_do_little(written: Path) -> None:
-    pod = _yaml(written / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] == 10001
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["containers"][0]["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    resources = pod["containers"][0]["resources"]
-    assert resources == {"requests": {"cpu": "1000m", "memory": "768Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
-
-
-# Prometheus and Grafana
-
-
-def _series() -> dict[str, set[str]]:
-    """Every series that the server exports, with its labels."""
-    metrics = ServerMetrics()
-    metrics.watch_log(lambda: LogCounts(**dict.fromkeys((item.name for item in fields(LogCounts)), 0)))
-    series: dict[str, set[str]] = {"up": {"job", "instance"}}
-    for metric in vars(metrics).values():
-        if not isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
-            continue
-        name, labels = metric._name, {*metric._labelnames, "job", "instance"}
-        match metric:
-            case prometheus_client.Counter():
-                series[f"{name}_total"] = labels
-            case prometheus_client.Histogram():
-                series |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
-            case _:
-                series[name] = labels
-    for family in metrics.registry.collect():  # those of collectors; a labelled metric has no samples yet
-        for sample in family.samples:
-            series.setdefault(sample.name, {"job", "instance", *sample.labels})
-    return series
-
-
-_WORDS = re.compile(r"[a-z_][a-z_0-9]*")
-_FUNCTIONS = {"sum", "by", "rate", "histogram_quantile", "scalar"}
-
-
-def _unknown(expression: str, series: dict[str, set[str]]) -> set[str]:
-    """Words of a PromQL expression that are neither functions, nor series, nor labels of the series in it."""
-    text = re.sub(r'"[^"]*"|\[\w+\]|\b[0-9.]+(e[0-9]+)?\b', "", expression)
-    words = set(_WORDS.findall(text)) - _FUNCTIONS
-    named = words & set(series)
-    return words - named - set().union(*(series[name] for name in named)) or (set() if named else {"no series"})
-
-
-def _expressions(written: Path) -> Iterator[str]:
-    board = json.loads((written / "grafana" / "dashboards" / "model-server.json").read_text(encoding="utf-8"))
-    for panel in board["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-    for group in _yaml(written / "prometheus" / "alerts.yml")["groups"]:
-        yield from (rule["expr"] for rule in group["rules"])
-
-
-def test_dashboard_and_alerts_ask_for_what_the_server_exports(written: Path) -> None:
-    series = _series()
-    expressions = list(_expressions(written))
-    assert len(expressions) > 20
-    assert {expression: words for expression in expressions if (words := _unknown(expression, series))} == {}
-    assert _unknown("sum by (model) (rate(model_server_texts_total[1m]))", series) == {"model"}
-    assert _unknown("rate(model_server_requests[1m])", series) == {"model_server_requests"}
-
-
-def test_dashboard_is_laid_out_without_gaps_and_finds_its_data(written: Path) -> None:
-    board = json.loads((written / "grafana" / "dashboards" / "model-server.json").read_text(encoding="utf-8"))
-    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
-    assert len(set(places)) == len(places) == len({panel["id"] for panel in board["panels"]})
-    source = _yaml(written / "grafana" / "provisioning" / "datasources" / "prometheus.yml")["datasources"][0]
-    assert {panel["datasource"]["uid"] for panel in board["panels"]} == {source["uid"]}
-    provider = _yaml(written / "grafana" / "provisioning" / "dashboards" / "dashboards.yml")["providers"][0]
-    volumes = _yaml(written / "compose.yaml")["services"]["grafana"]["volumes"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in volumes
-
-
-@needs_promtool
-def test_promtool_accepts_scraping_and_alerts(written: Path) -> None:
-    config = written / "prometheus" / "prometheus.yml"
-    done = subprocess.run([str(PROMTOOL), "check", "config", config], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@needs_promtool
-def test_alerts_fire_when_they_should_and_only_then(written: Path, tmp_path: Path) -> None:
-    def at(minutes: int, name: str, fires: bool, **labels: str) -> dict[str, Any]:
-        expected = [{"exp_labels": {"severity": labels.pop("severity"), **labels}}] if fires else []
-        return {"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": expected}
-
-    down = {"job": "model-server", "instance": "a"}
-    series = [
-        ('up{job="model-server",instance="a"}', "1x10 0x20"),
-        ('model_server_requests_total{route="/v1/predict",status="200"}', "0+99x40"),
-        ('model_server_requests_total{route="/v1/predict",status="500"}', "0x10 0+3x30"),
-        ('model_server_requests_total{route="/readyz",status="503"}', "0+99x40"),
-        ('model_server_refused_total{code="queue_full"}', "0x40"),
-    ]
-    tests = {
-        "rule_files": [str(written / "prometheus" / "alerts.yml")],
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [{"series": name, "values": values} for name, values in series],
-                "alert_rule_test": [
-                    at(10, "ModelServerDown", fires=False),
-                    at(13, "ModelServerDown", fires=True, severity="page", **down),
-                    at(10, "ModelServerErrors", fires=False),
-                    at(25, "ModelServerErrors", fires=True, severity="page"),
-                    at(35, "ModelServerOverloaded", fires=False),
-                ],
-            }
-        ],
-    }
-    for case in tests["tests"][0]["alert_rule_test"]:
-        for alert in case["exp_alerts"]:
-            summary = {
-                "ModelServerDown": "a does not answer Prometheus",
-                "ModelServerErrors": "2.941% of the requests end in an error of the server",
-            }
-            alert["exp_annotations"] = {"summary": summary[case["alertname"]]}
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
-    done = subprocess.run(
-        [str(PROMTOOL), "test", "rules", tmp_path / "tests.yml"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Mistakes
@@ -356,10 +167,10 @@ def test_variants_that_no_image_can_serve_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: is no variant of a model \(no variant\.json in it\)"):
         write_deployment(tmp_path / "empty", config)
-    on_load = _torch_variant(tmp_path / "on-load", on_load="torchao_int8_dynamic")
+    on_load = torch_variant(tmp_path / "on-load", on_load="torchao_int8_dynamic")
     with pytest.raises(UserError, match="torchao_int8_dynamic is applied on loading, which an image has no tools for"):
         write_deployment(on_load, config)
-    cut = _torch_variant(tmp_path / "cut")
+    cut = torch_variant(tmp_path / "cut")
     (cut / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match=r"model\.safetensors: was changed or cut off since the variant was made"):
         write_deployment(cut, config)
@@ -395,7 +206,7 @@ def test_command_says_what_comes_next(variant: Path, tmp_path: Path, capsys: pyt
 
 
 def test_words_of_a_variant_stay_words(tmp_path: Path) -> None:
-    folder = _torch_variant(tmp_path / "variant", name='two "lines"\nRUN rm -rf /')
+    folder = torch_variant(tmp_path / "variant", name='two "lines"\nRUN rm -rf /')
     image = write_deployment(folder, DockerConfig(output=tmp_path / "out")) / "image"
     lines = (image / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert r'      org.opencontainers.image.description="Serves the variant two \"lines\" RUN rm -rf /"' in lines

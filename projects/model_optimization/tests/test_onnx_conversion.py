@@ -290,6 +290,6 @@ def test_command_replaces_no_other_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^which model\? Name its folder with --model\.path FOLDER$"):
         run(ExportCommandConfig())
     config = ExportCommandConfig(model=ModelConfig(path=tmp_path / "source"), output=tmp_path / "source")
-    with pytest.raises(UserError, match="source: is there and holds no exported model: name another folder"):
+    with pytest.raises(UserError, match="source: is there and holds no variant: name another folder"):
         run(config)
     assert (tmp_path / "source" / "model.safetensors").is_file()

@@ -139,7 +139,7 @@ def test_a_quantised_model(config: PruneConfig, tmp_path: Path) -> None:
     )
     write_variant(tmp_path / "int8", info, whole.save)
     assert refused(replace(config, model=ModelConfig(path=tmp_path / "int8"))) == (
-        f"--model.path {tmp_path / 'int8'}: is quantised or exported: prune what it was made from (whole)"
+        f"--model.path {tmp_path / 'int8'}: is quantised or exported: name what it was made from (whole)"
     )
 
 

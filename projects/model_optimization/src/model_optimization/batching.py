@@ -14,6 +14,7 @@ class BatchedClassifier(ABC):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], max_length: int) -> None:
         self.tokenizer = tokenizer
+        self.pad_id = pad_id_of(tokenizer)
         self.labels = tuple(labels)
         self.max_length = max_length
 
@@ -29,7 +30,7 @@ class BatchedClassifier(ABC):
 
     def logits_of_tokens(self, sequences: Sequence[TokenIds]) -> FloatArray:
         """(N, K) logits of texts that are computed as one batch, padded to the longest of them."""
-        return self.padded_logits(*padded(sequences, self.tokenizer.pad_token_id))
+        return self.padded_logits(*padded(sequences, self.pad_id))
 
     def logits(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
         """(N, K) logits of texts in their order, computed in batches of texts of similar length."""
@@ -41,6 +42,13 @@ class BatchedClassifier(ABC):
 
     def close(self) -> None:  # noqa: B027  # most hold nothing that has to be freed
         """Free what is held."""
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of the padding token; tokenizers without one are refused when they are read."""
+    pad_id = tokenizer.pad_token_id
+    assert isinstance(pad_id, int)
+    return pad_id
 
 
 def padded(sequences: Sequence[TokenIds], pad_id: int) -> tuple[IntArray, IntArray]:

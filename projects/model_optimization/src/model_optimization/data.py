@@ -131,3 +131,31 @@ def _texts(rows: Rows, labels: Sequence[str], name: str, source: str, config: Da
         usable = sorted(random.Random(config.split_seed).sample(usable, config.max_examples))
     targets = np.array([place[rows.labels[index]] for index in usable], dtype=np.int64)
     return Texts(texts=tuple(rows.texts[index] for index in usable), targets=targets)
+
+
+def in_labels_of(names: tuple[str, ...], splits: Splits) -> Splits:
+    """The same texts with their labels numbered as a classifier's, which calls them `names`.
+
+    A label of the data may be written in other case, or be the beginning of exactly one name (`neg` of `negative`).
+
+    Raises:
+        UserError: a label of the data is none of them.
+    """
+    places = np.array([_place(label, names) for label in splits.labels], dtype=np.int64)
+    parts = {
+        name: Texts(texts=part.texts, targets=places[part.targets])
+        for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+    }
+    return Splits(labels=names, origin=splits.origin, rejected=splits.rejected, **parts)
+
+
+def _place(label: str, names: tuple[str, ...]) -> int:
+    folded = [name.casefold() for name in names]
+    if label.casefold() in folded:
+        return folded.index(label.casefold())
+    begun = [place for place, name in enumerate(folded) if name.startswith(label.casefold())]
+    if len(begun) != 1:
+        raise UserError(
+            f"the data has the label {label!r}, but the model knows {', '.join(names)}: give texts with its labels"
+        )
+    return begun[0]

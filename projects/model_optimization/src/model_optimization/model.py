@@ -4,15 +4,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from model_optimization.config.model import ModelConfig
+from model_optimization.config.model import GivenModelConfig, ModelConfig
 from model_optimization.pretrained import is_classifier, label_names, read_classifier, read_config
 from model_optimization.torch_classifier import TorchClassifier
 from roadmap_shared.errors import UserError
 from roadmap_shared.offline import minilm_folder
 
 
-def given_classifier(config: ModelConfig) -> TorchClassifier | None:
-    """The trained classifier of `--model.path`; None where one is to be trained.
+def given_classifier(config: GivenModelConfig) -> TorchClassifier | None:
+    """The trained classifier of `--model.path`; None where none is named.
 
     Raises:
         UserError: the folder holds no sequence classifier.
@@ -55,6 +55,7 @@ def start_pooler_as_identity(network: PreTrainedModel) -> None:
     Sentence encoders are trained on the mean of the tokens (Reimers & Gurevych 2019, §3); their pooler is a random map
     that fine-tuning on few texts would first have to undo.
     """
-    dense = network.base_model.pooler.dense
+    dense = network.base_model.get_submodule("pooler.dense")
+    assert isinstance(dense, nn.Linear)
     nn.init.eye_(dense.weight)
     nn.init.zeros_(dense.bias)

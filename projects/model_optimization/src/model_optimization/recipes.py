@@ -14,7 +14,7 @@ from model_optimization.config.quantization import DynamicConfig
 from model_optimization.config.run import OptimizationConfig
 from model_optimization.config.trainer import TrainerConfig
 from model_optimization.deployment.onnx_conversion import export_variant
-from model_optimization.distillation.students import build_student
+from model_optimization.distillation.students import build_student, drawn_anew
 from model_optimization.distillation.teacher_logits import TeacherLogits
 from model_optimization.distillation.teacher_student import distil
 from model_optimization.model import given_classifier, untrained_classifier
@@ -214,23 +214,25 @@ def _student(shop: Workshop) -> Path:
 
 
 def _student_labels_only(shop: Workshop) -> Path:
-    return _control(shop, "student_labels_only", {})
+    return _control(shop, "student_labels_only", random_start=False)
 
 
 def _student_random_start(shop: Workshop) -> Path:
-    return _control(shop, "student_random_start", {"initialisation": "random"})
+    return _control(shop, "student_random_start", random_start=True)
 
 
-def _control(shop: Workshop, name: str, changes: dict[str, Any]) -> Path:
+def _control(shop: Workshop, name: str, *, random_start: bool) -> Path:
     """A student that takes the same steps without the teacher's answers."""
     config = shop.config
 
     def train() -> TorchClassifier:
-        student = build_student(shop.network(ORIGINAL), replace(config.student, **changes), seed=shop.seed)
+        student = build_student(shop.network(ORIGINAL), config.student, seed=shop.seed)
+        if random_start:
+            student.network = drawn_anew(student.network, shop.seed, embeddings=False)
         _fine_tune(student, shop, config.student_trainer)
         return student
 
-    return shop.trained(name, ORIGINAL, _student_settings(config, **changes), train)
+    return shop.trained(name, ORIGINAL, _student_settings(config, random_start=random_start), train)
 
 
 def _student_settings(config: OptimizationConfig, **more: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from model_optimization.recipes import Workshop
 from model_optimization.run_layout import VARIANTS
 from model_optimization.types import Splits
 from roadmap_shared.metrics import Interval
-from roadmap_shared.report import Callout, Code, Figure, KeyFigure, KeyFigures, Report, Section, Text, render
+from roadmap_shared.report import Block, Callout, Code, Figure, KeyFigure, KeyFigures, Report, Section, Text, render
 from roadmap_shared.runs import Run
 
 KEPT_ACCURACY = 0.97
@@ -108,7 +108,7 @@ def ledger_section(found: Findings) -> Section:
         for row in found.ledger.rows
         if (latency := row.latency(found.batch)) is not None
     ]
-    blocks = [ledger_table(found.ledger, found.config.benchmark.batch_sizes)]
+    blocks: list[Block] = [ledger_table(found.ledger, found.config.benchmark.batch_sizes)]
     if rows:
         figure = pareto_figure(rows)
         found.run.log_figure("pareto", figure)

@@ -7,8 +7,7 @@ from typing import Any
 
 from model_optimization.benchmarking.harness import Failure, measure_variants, print_failure
 from model_optimization.config.run import OptimizationConfig
-from model_optimization.data import load_splits
-from model_optimization.distillation.pairs import in_labels_of
+from model_optimization.data import in_labels_of, load_splits
 from model_optimization.ledger.flips import write_flips
 from model_optimization.ledger.quality import Quality, measure_quality
 from model_optimization.ledger.rows import Ledger, LedgerRow
@@ -53,7 +52,7 @@ def labelled_texts(config: OptimizationConfig) -> Splits:
     if len(splits.rejected) > 3:
         print(f"left out: {len(splits.rejected) - 3:,} more")
     given = given_classifier(config.model)
-    return splits if given is None else in_labels_of(given, splits)
+    return splits if given is None else in_labels_of(given.labels, splits)
 
 
 def qualities_of(shop: Workshop, batch_size: int) -> dict[str, Quality]:

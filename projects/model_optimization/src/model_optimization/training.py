@@ -68,7 +68,7 @@ def tokenised(classifier: TorchClassifier, part: Texts) -> TokenisedTexts:
     return TokenisedTexts(
         sequences=classifier.token_ids(part.texts),
         targets=torch.from_numpy(part.targets),
-        pad_id=classifier.tokenizer.pad_token_id,
+        pad_id=classifier.pad_id,
     )
 
 

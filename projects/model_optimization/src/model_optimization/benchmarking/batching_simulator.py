@@ -174,7 +174,7 @@ class _Queue:
     last_arrival: float = -np.inf
 
     def __post_init__(self) -> None:
-        self.gap = 2 * self.policy.max_wait
+        self.gap = 4 * self.policy.max_wait
 
     def has_work(self) -> bool:
         """Whether anybody waits or is still to come."""
@@ -199,7 +199,7 @@ class _Queue:
                 self.refused += 1
                 continue
             arrived = float(self.arrivals[request])
-            since = min(arrived - self.last_arrival, 2 * self.policy.max_wait)
+            since = min(arrived - self.last_arrival, 4 * self.policy.max_wait)
             self.gap += _GAP_WEIGHT * (since - self.gap)
             self.last_arrival = arrived
             self.waiting.append(request)

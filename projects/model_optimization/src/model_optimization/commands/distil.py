@@ -5,13 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model_optimization.commands.prune import original_of, refuse_to_replace
+from model_optimization.commands.given import original_of, refuse_to_replace
 from model_optimization.config.distil import DistilConfig
-from model_optimization.data import load_splits
+from model_optimization.data import in_labels_of, load_splits
 from model_optimization.distillation.controls import NAMES, Controls, LearningCurve, controls
 from model_optimization.distillation.distilbert_training import distil_on_texts, general_teacher
 from model_optimization.distillation.masked_language import encoder_of
-from model_optimization.distillation.pairs import in_labels_of
 from model_optimization.distillation.plain_texts import read_plain_texts
 from model_optimization.distillation.students import build_student
 from model_optimization.distillation.teacher_logits import TeacherLogits
@@ -34,7 +33,7 @@ def run(config: DistilConfig) -> None:
     """
     refuse_to_replace(config.output)
     teacher, parent = original_of(config.model)
-    splits = in_labels_of(teacher, load_splits(config.data))
+    splits = in_labels_of(teacher.labels, load_splits(config.data))
     unlabelled = _unlabelled(config, splits)
     student = build_student(teacher, config.student, seed=config.seed)
     answers = TeacherLogits(teacher, config.distillation.logits_folder)

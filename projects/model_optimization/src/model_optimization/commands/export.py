@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from model_optimization.commands.given import refuse_to_replace
 from model_optimization.config.export import ExportCommandConfig
 from model_optimization.deployment.onnx_conversion import export_classifier, export_variant
 from model_optimization.model import given_classifier
@@ -39,16 +40,6 @@ def run(config: ExportCommandConfig) -> None:
         print(f"{config.gguf}: {export_gguf(TorchClassifier.load(path, info.max_length), config.gguf)}")
     if config.compare:
         _compare(config, path)
-
-
-def refuse_to_replace(folder: Path) -> None:
-    """Stop before a folder is replaced that no export made.
-
-    Raises:
-        UserError: the folder holds other files, or is a file.
-    """
-    if folder.exists() and not (folder / VARIANT_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--output {folder}: is there and holds no exported model: name another folder")
 
 
 def _compare(config: ExportCommandConfig, path: Path) -> None:

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model_optimization.config.model import ModelConfig
+from model_optimization.commands.given import original_of, refuse_to_replace
 from model_optimization.config.pruning import PruneConfig
-from model_optimization.data import load_splits
-from model_optimization.distillation.pairs import in_labels_of
+from model_optimization.data import in_labels_of, load_splits
 from model_optimization.ledger.flips import flip_study
 from model_optimization.pruning.encoder_layers import encoder_layers
 from model_optimization.pruning.figures import cut_curve_figure, importance_figure, layer_figure
@@ -21,7 +20,7 @@ from model_optimization.pruning.sparse_storage import storage
 from model_optimization.torch_classifier import TorchClassifier
 from model_optimization.training import fine_tune, tokenised
 from model_optimization.types import FloatArray, Splits, Texts
-from model_optimization.variants import VARIANT_FILE, VariantInfo, load_variant, read_info, size_bytes, write_variant
+from model_optimization.variants import VariantInfo, size_bytes, write_variant
 from roadmap_shared.errors import UserError
 from roadmap_shared.files import atomic_write
 from roadmap_shared.metrics import Interval, share_interval
@@ -39,7 +38,7 @@ def run(config: PruneConfig) -> None:
     refuse_to_replace(config.output)
     original, parent = original_of(config.model)
     encoder_layers(original.network)  # an architecture that cannot be cut is told before the texts are read
-    splits = in_labels_of(original, load_splits(config.data))
+    splits = in_labels_of(original.labels, load_splits(config.data))
     for line in splits.rejected[:3]:
         print(f"left out: {line}")
     before = original.logits(splits.test.texts, _BATCH)
@@ -58,38 +57,6 @@ def run(config: PruneConfig) -> None:
     )
     if config.magnitude.sparsity:
         print(storage_line(pruned))
-
-
-def original_of(config: ModelConfig) -> tuple[TorchClassifier, str]:
-    """The classifier of `--model.path`, a variant's folder or one of transformers, and its name.
-
-    Raises:
-        UserError: no folder is named, it holds no torch classifier, or one whose weights are not plain numbers.
-    """
-    folder = config.path
-    if folder is None:
-        raise UserError("which model? Name the folder of a trained classifier with --model.path FOLDER")
-    if not (folder / VARIANT_FILE).exists():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"--model.path {folder}: is no model folder (no config.json in it)")
-        return TorchClassifier.load(folder, config.max_length), folder.resolve().name
-    info = read_info(folder)
-    if info.kind != "torch" or info.on_load is not None:
-        parent = f" ({info.parent})" if info.parent else ""
-        raise UserError(f"--model.path {folder}: is quantised or exported: prune what it was made from{parent}")
-    classifier = load_variant(folder)
-    assert isinstance(classifier, TorchClassifier)
-    return classifier, info.name
-
-
-def refuse_to_replace(folder: Path) -> None:
-    """Stop before a folder is replaced that is no variant.
-
-    Raises:
-        UserError: the folder holds other files, or is a file.
-    """
-    if folder.exists() and not (folder / VARIANT_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--output {folder}: is there and holds no variant: name another folder")
 
 
 def sizes_line(classifier: TorchClassifier) -> str:

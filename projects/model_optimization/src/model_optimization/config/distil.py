@@ -10,7 +10,7 @@ from model_optimization.config.distillation import (
     MaskedLanguageConfig,
     StudentConfig,
 )
-from model_optimization.config.model import ModelConfig
+from model_optimization.config.model import GivenModelConfig
 from model_optimization.config.trainer import TrainerConfig
 
 
@@ -21,7 +21,7 @@ class DistilConfig:
     output: Path
     """Folder to write; a variant that is there already is replaced."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: GivenModelConfig = field(default_factory=GivenModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

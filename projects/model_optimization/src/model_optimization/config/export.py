@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from model_optimization.config.model import ModelConfig
+from model_optimization.config.model import GivenModelConfig
 
 OLDEST_OPSET = {"legacy": 14, "dynamo": 18}
 """Oldest operator set of each exporter that has all that attention needs."""
@@ -71,7 +71,7 @@ class ComparisonConfig:
 class ExportCommandConfig:
     """Export a trained classifier to a folder that can be served."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: GivenModelConfig = field(default_factory=GivenModelConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
     comparison: ComparisonConfig = field(default_factory=ComparisonConfig)

@@ -5,7 +5,22 @@ from pathlib import Path
 
 
 @dataclass(kw_only=True, frozen=True)
-class ModelConfig:
+class GivenModelConfig:
+    """A trained classifier."""
+
+    path: Path | None = None
+    """Folder of a sequence classifier of transformers, or of a variant."""
+
+    max_length: int = 128
+    """Tokens of a text that a classifier of transformers sees, its special tokens included; a variant knows its own."""
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.max_length <= 512:
+            raise ValueError(f"--model.max_length {self.max_length} is outside 8 … 512")
+
+
+@dataclass(kw_only=True, frozen=True)
+class ModelConfig(GivenModelConfig):
     """The original, which every variant is compared with."""
 
     path: Path | None = None
@@ -13,10 +28,3 @@ class ModelConfig:
 
     name: str = "minilm"
     """Encoder that is fine-tuned where no path is given: minilm (built in), a folder, or an id on the hub."""
-
-    max_length: int = 128
-    """Tokens of a text that the model sees, its special tokens included."""
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.max_length <= 512:
-            raise ValueError(f"--model.max_length {self.max_length} is outside 8 … 512")

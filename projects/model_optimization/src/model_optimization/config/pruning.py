@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from model_optimization.config.data import DataConfig
-from model_optimization.config.model import ModelConfig
+from model_optimization.config.model import GivenModelConfig
 from model_optimization.config.trainer import TrainerConfig
 
 
@@ -89,7 +89,7 @@ class PruneConfig:
     output: Path
     """Folder to write; a variant that is there already is replaced."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: GivenModelConfig = field(default_factory=GivenModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     magnitude: MagnitudeConfig = field(default_factory=MagnitudeConfig)

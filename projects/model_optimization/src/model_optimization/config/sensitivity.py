@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from model_optimization.config.data import DataConfig
-from model_optimization.config.model import ModelConfig
+from model_optimization.config.model import GivenModelConfig
 
 By = Literal["matrix", "layer", "part"]
 Change = Literal["alone", "all_but", "pruned"]
@@ -70,7 +70,7 @@ class MixedPrecisionConfig:
 class SensitivityCommandConfig:
     """`sensitivity`: map what quantisation or pruning does to each part of a trained classifier."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: GivenModelConfig = field(default_factory=GivenModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
     mixed: MixedPrecisionConfig = field(default_factory=MixedPrecisionConfig)

@@ -52,7 +52,7 @@ class BatchingQueue:
         self._changed = threading.Condition()
         self._inbox: list[Job] = []
         self._closing = False
-        self._gap, self._last_arrival = 2 * config.max_wait_ms / 1000, -math.inf
+        self._gap, self._last_arrival = 4 * config.max_wait_ms / 1000, -math.inf
         self._n_waiting = self._n_shadow = 0
         # The thread's own: texts by length.
         self._live: list[Item] = []
@@ -89,7 +89,7 @@ class BatchingQueue:
             self._count(job, len(texts))
             if not shadow:
                 # Beyond what a text may wait, one gap is as long as another: a pause must not outweigh a burst.
-                since = min(now - self._last_arrival, 2 * self._config.max_wait_ms / 1000)
+                since = min(now - self._last_arrival, 4 * self._config.max_wait_ms / 1000)
                 self._gap += _GAP_WEIGHT * (since - self._gap)
                 self._last_arrival = now
             self._inbox.append(job)

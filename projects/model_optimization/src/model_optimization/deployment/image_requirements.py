@@ -10,8 +10,8 @@ from packaging.utils import canonicalize_name
 from model_optimization.variants import Kind
 
 SERVER = (
-    *("fastapi", "jinja2", "numpy", "prometheus-client", "psutil", "pydantic", "pyyaml", "safetensors", "starlette"),
-    *("tokenizers", "tqdm", "transformers", "tyro", "uvicorn"),
+    *("fastapi", "jinja2", "numpy", "prometheus-client", "psutil", "pydantic", "pyyaml", "safetensors", "scipy"),
+    *("starlette", "tokenizers", "tqdm", "transformers", "tyro", "uvicorn"),
 )
 """Packages that the server imports, whatever computes the variant."""
 

@@ -33,7 +33,7 @@ class OnnxClassifier(BatchedClassifier):
         max_chunk: int | None,
     ) -> None:
         super().__init__(tokenizer, labels, max_length)
-        self.session = session
+        self.session: Any = session
         self.max_chunk = max_chunk
         self._inputs = {item.name for item in session.get_inputs()}
 

@@ -1,12 +1,9 @@
 """Whether a teacher, a student and their texts belong together."""
 
-import numpy as np
-
 from model_optimization.config.distillation import DistillationConfig
 from model_optimization.distillation.inside import layer_map
 from model_optimization.pruning.encoder_layers import encoder_layers
 from model_optimization.torch_classifier import TorchClassifier
-from model_optimization.types import Splits, Texts
 from roadmap_shared.errors import UserError
 
 _PROBE = "It wasn't so bad, after all: 10/10 naïve fun!"
@@ -43,34 +40,6 @@ def same_tokens(teacher: TorchClassifier, student: TorchClassifier) -> bool:
     tokenizers = teacher.tokenizer, student.tokenizer
     vocabularies, probes = zip(*((one.get_vocab(), one(_PROBE)["input_ids"]) for one in tokenizers), strict=True)
     return vocabularies[0] == vocabularies[1] and probes[0] == probes[1] and teacher.max_length == student.max_length
-
-
-def in_labels_of(classifier: TorchClassifier, splits: Splits) -> Splits:
-    """The same texts with their labels numbered as the classifier's.
-
-    A label of the data may be written in other case, or be the beginning of exactly one name (`neg` of `negative`).
-
-    Raises:
-        UserError: a label of the data is none of the classifier's.
-    """
-    places = np.array([_place(label, classifier.labels) for label in splits.labels], dtype=np.int64)
-    parts = {
-        name: Texts(texts=part.texts, targets=places[part.targets])
-        for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
-    }
-    return Splits(labels=classifier.labels, origin=splits.origin, rejected=splits.rejected, **parts)
-
-
-def _place(label: str, names: tuple[str, ...]) -> int:
-    folded = [name.casefold() for name in names]
-    if label.casefold() in folded:
-        return folded.index(label.casefold())
-    begun = [place for place, name in enumerate(folded) if name.startswith(label.casefold())]
-    if len(begun) != 1:
-        raise UserError(
-            f"the data has the label {label!r}, but the model knows {', '.join(names)}: give texts with its labels"
-        )
-    return begun[0]
 
 
 def _check_heads(teacher: TorchClassifier, student: TorchClassifier) -> None:

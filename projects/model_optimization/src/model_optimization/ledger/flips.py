@@ -62,9 +62,9 @@ def flip_study(part: Texts, labels: Sequence[str], before: FloatArray, after: Fl
     found = [
         Flip(
             text=part.texts[index],
-            target=labels[part.targets[index]],
-            before=labels[old[index]],
-            after=labels[new[index]],
+            target=labels[int(part.targets[index])],
+            before=labels[int(old[index])],
+            after=labels[int(new[index])],
             confidence_before=float(p_old[index, old[index]]),
             confidence_after=float(p_new[index, new[index]]),
         )
