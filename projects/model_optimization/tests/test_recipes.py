@@ -14,11 +14,12 @@ from model_optimization.config.trainer import TrainerConfig
 from model_optimization.ledger.flips import flip_study
 from model_optimization.pruning.encoder_layers import encoder_layers
 from model_optimization.pruning.magnitude_pruning import prunable_weights, sparsity
-from model_optimization.recipes import RECIPES, SUMMARIES, Workshop
+from model_optimization.recipes import RECIPES, SUMMARIES
 from model_optimization.run_layout import ORIGINAL
 from model_optimization.shelf import Shelf
 from model_optimization.types import FloatArray, Splits, Texts
 from model_optimization.variants import load_variant, read_info
+from model_optimization.workshop import Workshop
 
 from .tiny_models import TEXTS, tiny_classifier
 
@@ -45,7 +46,11 @@ def workshop(place: Path) -> Callable[[str], Workshop]:
         static=StaticConfig(texts=4),
     )
     return lambda name: Workshop(
-        config=config, splits=splits, shelf=Shelf(place / name, place / "cache", lambda line: None), seed=0
+        config=config,
+        splits=splits,
+        shelf=Shelf(place / name, place / "cache", lambda line: None),
+        seed=0,
+        recipes=RECIPES,
     )
 
 

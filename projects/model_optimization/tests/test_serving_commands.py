@@ -83,11 +83,24 @@ def test_predict_refuses_what_it_cannot_read_or_write(variant, tmp_path):
         predict.run(PredictConfig(variant=variant, texts=("a",), output=tmp_path / "none" / "out"))
 
 
-def test_serve_refuses_before_it_loads(tmp_path):
+def test_serve_takes_what_the_latest_run_chose(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=r"^what is to be served\? Give --serve.variant FOLDER or --serve.registry FOLDER$"
+        UserError,
+        match=r"^runs/model_optimization: holds no run yet: make one by `model-optimization run`, or give "
+        r"--serve.variant FOLDER or --serve.registry FOLDER$",
     ):
         serve.run(ServeCommandConfig())
+    run = tmp_path / "runs" / "model_optimization" / "20300101-000000-minilm"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("{}")
+    with pytest.raises(UserError, match=r"20300101-000000-minilm: ended before a variant was chosen: give --serve"):
+        serve.chosen_variant()
+    (run / "chosen.txt").write_text("int8\n")
+    assert serve.chosen_variant().resolve() == run / "variants" / "int8"
+
+
+def test_serve_refuses_before_it_loads(tmp_path):
     with pytest.raises(UserError, match=r"^--serve.variant .*none: there is no such folder$"):
         serve.run(ServeCommandConfig(serve=ServeConfig(variant=tmp_path / "none", port=0)))
 

@@ -102,7 +102,7 @@ def test_a_conversation(tmp_path: Path) -> None:
     measured = next(answers)
     assert (len(measured["calls"]), measured["passes"]) == (3, 3)
     assert measured["wall"] >= sum(measured["calls"]) > 0
-    assert next(answers)["peak_bytes"] > opened["base_bytes"]
+    assert next(answers)["peak_bytes"] >= opened["base_bytes"]
 
 
 def test_a_mistake_is_answered_and_the_worker_goes_on(tmp_path: Path) -> None:

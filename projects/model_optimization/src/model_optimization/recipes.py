@@ -5,8 +5,7 @@ each variant once: `smallest` is the student, exported, in int8, with a word tab
 """
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,84 +18,17 @@ from model_optimization.distillation.teacher_logits import TeacherLogits
 from model_optimization.distillation.teacher_student import distil
 from model_optimization.model import given_classifier, untrained_classifier
 from model_optimization.pruning.magnitude_pruning import prune_magnitude
-from model_optimization.pruning.recipes import CutNetwork, prune_structured
+from model_optimization.pruning.recipes import prune_structured
 from model_optimization.quantization.dynamic_quantization import quantize_dynamic_variant
-from model_optimization.quantization.mixed_precision import MixedPrecision, choose_exclusions
+from model_optimization.quantization.mixed_precision import choose_exclusions
 from model_optimization.quantization.quantization_aware_training import train_quantization_aware
 from model_optimization.quantization.static_quantization import quantize_static_variant
 from model_optimization.quantization.weight_only import quantize_weights_only_variant
 from model_optimization.run_layout import ORIGINAL
-from model_optimization.shelf import Shelf, fingerprint
 from model_optimization.torch_classifier import TorchClassifier
 from model_optimization.training import fine_tune, tokenised
-from model_optimization.types import Splits
-from model_optimization.variants import VariantInfo, digests, load_variant, write_variant
-
-
-@dataclass(eq=False)
-class Workshop:
-    """What the recipes need, and the variants that were made."""
-
-    config: OptimizationConfig
-    splits: Splits
-    shelf: Shelf
-    seed: int
-    folders: dict[str, Path] = field(default_factory=dict)
-    """By name, in the order in which they were made."""
-
-    cut: CutNetwork | None = None
-    """What pruning found out on the way."""
-
-    mixed: MixedPrecision | None = None
-    """What the choice of matrices for fp32 came to."""
-
-    def folder(self, name: str) -> Path:
-        """The folder of a variant, which is made first where it is not there yet."""
-        if name not in self.folders:
-            folder = RECIPES[name](self)
-            self.folders[name] = folder
-            print(f"{name}: made", flush=True)
-        return self.folders[name]
-
-    def network(self, name: str) -> TorchClassifier:
-        """A torch variant, opened."""
-        classifier = load_variant(self.folder(name))
-        assert isinstance(classifier, TorchClassifier)
-        return classifier
-
-    def trained(
-        self, name: str, parent: str | None, settings: Mapping[str, Any], train: Callable[[], TorchClassifier]
-    ) -> Path:
-        """A variant that takes training, from the cache where it was trained before.
-
-        Args:
-            name: of the variant.
-            parent: what it starts from. None: from what the model section names.
-            settings: of the training, for the record and for recognising it again.
-            train: returns the trained classifier.
-        """
-        depends_on = {
-            "settings": settings,
-            "train": self.splits.train,
-            "validation": self.splits.validation,
-            "labels": list(self.splits.labels),
-            "seed": self.seed,
-            "start": self.config.model if parent is None else fingerprint_of(self.folder(parent)),
-        }
-
-        def make(folder: Path) -> None:
-            classifier = train()
-            info = VariantInfo(
-                name=name,
-                kind="torch",
-                labels=classifier.labels,
-                max_length=classifier.max_length,
-                parent=parent,
-                recipe={key: _as_json(value) for key, value in settings.items()},
-            )
-            write_variant(folder, info, classifier.save)
-
-        return self.shelf.trained(name, depends_on, make)
+from model_optimization.variants import VariantInfo, write_variant
+from model_optimization.workshop import Recipe, Workshop
 
 
 def _original(shop: Workshop) -> Path:
@@ -248,7 +180,7 @@ def _exported_int8(shop: Workshop, trained: Path, name: str, config: DynamicConf
     """A torch variant as an int8 graph; the fp32 graph in between is not kept."""
     between = shop.shelf.place(f".{name}-fp32")
     try:
-        export_variant(trained, between, shop.config.export, name=f"{name}_fp32")
+        export_variant(trained, between, shop.config.export, name=trained.name)
         return quantize_dynamic_variant(between, shop.shelf.place(name), config, name=name)
     finally:
         shutil.rmtree(between, ignore_errors=True)
@@ -258,16 +190,7 @@ def _fine_tune(classifier: TorchClassifier, shop: Workshop, trainer: TrainerConf
     fine_tune(classifier.network, tokenised(classifier, shop.splits.train), trainer, seed=shop.seed)
 
 
-def fingerprint_of(folder: Path) -> str:
-    """sha256 of a variant's weights, by the record of its folder."""
-    return fingerprint({"files": digests(folder)})
-
-
-def _as_json(value: object) -> object:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-RECIPES: dict[str, Callable[[Workshop], Path]] = {
+RECIPES: dict[str, Recipe] = {
     ORIGINAL: _original,
     "onnx": _onnx,
     "int8": _int8,

@@ -19,9 +19,9 @@ from model_optimization.ledger.sections import (
     recipes_section,
     student_section,
 )
-from model_optimization.recipes import Workshop
 from model_optimization.run_layout import VARIANTS
 from model_optimization.types import Splits
+from model_optimization.workshop import Workshop
 from roadmap_shared.metrics import Interval
 from roadmap_shared.report import Block, Callout, Code, Figure, KeyFigure, KeyFigures, Report, Section, Text, render
 from roadmap_shared.runs import Run
@@ -70,7 +70,7 @@ def ledger_report(found: Findings) -> str:
         sections=[
             ledger_section(found),
             *speed_sections(found),
-            flips_section(found.ledger, found.chosen),
+            flips_section(found.ledger, list({row.name: row for row in (found.chosen, found.best)}.values())),
             behaviour_section(found.ledger),
             *precision_sections(found),
             student_section(found.ledger, found.splits.test),

@@ -13,12 +13,13 @@ from model_optimization.ledger.quality import Quality, measure_quality
 from model_optimization.ledger.rows import Ledger, LedgerRow
 from model_optimization.machine import cache_folder
 from model_optimization.model import given_classifier
-from model_optimization.recipes import SUMMARIES, Workshop
+from model_optimization.recipes import RECIPES, SUMMARIES
 from model_optimization.report import Findings, ledger_report
 from model_optimization.run_layout import CHOSEN, ORIGINAL, PROJECT, VARIANTS
 from model_optimization.shelf import Shelf
 from model_optimization.types import Splits
 from model_optimization.variants import load_variant, read_info, size_bytes
+from model_optimization.workshop import Workshop
 from roadmap_shared.files import atomic_write
 from roadmap_shared.metrics import Interval
 from roadmap_shared.runs import start_run
@@ -32,7 +33,7 @@ def run(config: OptimizationConfig) -> dict[str, Any]:
     with start_run(config, project=PROJECT, command="run") as run:
         splits = labelled_texts(config)
         shelf = Shelf(run.folder / VARIANTS, cache_folder() / "trained" if config.keep_trained else None)
-        shop = Workshop(config=config, splits=splits, shelf=shelf, seed=run.seed)
+        shop = Workshop(config=config, splits=splits, shelf=shelf, seed=run.seed, recipes=RECIPES)
         for name in (ORIGINAL, *config.variants):
             shop.folder(name)
         qualities = qualities_of(shop, config.test_batch)

@@ -3,10 +3,14 @@
 import socket
 import threading
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_optimization.config.serving import ServeCommandConfig, ServeConfig
+from model_optimization.run_layout import CHOSEN, PROJECT, VARIANTS
 from roadmap_shared.errors import UserError
+from roadmap_shared.run_folders import latest_run
 from roadmap_shared.sockets import listen
 
 if TYPE_CHECKING:
@@ -17,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def run(config: ServeCommandConfig) -> None:
-    """Serve a variant, or the champion of a registry.
+    """Serve a variant, the champion of a registry, or what the latest run chose.
 
     Raises:
         UserError: there is no model, or it is damaged; the port is taken; keys or log cannot be used.
     """
     serve = config.serve
     if serve.variant is None and serve.registry is None:
-        raise UserError("what is to be served? Give --serve.variant FOLDER or --serve.registry FOLDER")
+        serve = replace(serve, variant=chosen_variant())
     from model_optimization.deployment.server_keys import load_admin_key, load_keys
 
     keys, admin = load_keys(serve.keys), load_admin_key(serve.admin_key)
@@ -48,6 +52,25 @@ def run(config: ServeCommandConfig) -> None:
         finally:
             if log is not None:
                 log.close()
+
+
+def chosen_variant(root: Path = Path("runs")) -> Path:
+    """Folder of the variant that the latest run chose.
+
+    Raises:
+        UserError: there is no run, or it was cut short.
+    """
+    instead = "give --serve.variant FOLDER or --serve.registry FOLDER"
+    try:
+        folder = latest_run(PROJECT, root)
+    except UserError:
+        raise UserError(
+            f"{root / PROJECT}: holds no run yet: make one by `model-optimization run`, or {instead}"
+        ) from None
+    name = folder / CHOSEN
+    if not name.is_file():
+        raise UserError(f"{folder}: ended before a variant was chosen: {instead}")
+    return folder / VARIANTS / name.read_text(encoding="utf-8").strip()
 
 
 def _serve(

@@ -100,7 +100,8 @@ class ServeConfig:
     """A server of one model."""
 
     variant: Path | None = None
-    """Folder of the variant to serve. It is watched: another variant in its place is loaded while serving."""
+    """Folder of the variant to serve. It is watched: another variant in its place is loaded while serving. None: the
+    registry's, or, without one, the variant that the latest run chose."""
 
     registry: str | None = None
     """Registry whose champion is served: a folder, or MLflow's store as sqlite:///FILE."""

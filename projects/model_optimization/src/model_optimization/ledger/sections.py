@@ -9,7 +9,7 @@ from model_optimization.ledger.flips import Flip, FlipStudy
 from model_optimization.ledger.rows import Ledger, LedgerRow
 from model_optimization.quantization.mixed_precision import MixedPrecision
 from model_optimization.types import Texts
-from roadmap_shared.metrics import Interval, paired_bootstrap
+from roadmap_shared.metrics import Interval, paired_bootstrap, wilson_interval
 from roadmap_shared.report import Block, Callout, Section, Table, Text
 
 _SHOWN_FLIPS = 12
@@ -18,11 +18,11 @@ _SHOWN_CHARACTERS = 160
 
 def ledger_table(ledger: Ledger, batches: Sequence[int]) -> Table:
     """One line a variant: size, time, quality."""
-    columns = ["variant", "MB", "peak MB", *(name for batch in batches for name in (f"ms, {batch}", f"×, {batch}"))]
+    columns = ["variant", "MB", *(name for batch in batches for name in (f"ms, {batch}", f"×, {batch}"))]
     columns += ["accuracy", "flips, %", "behaviour"]
     rows = []
     for row in ledger.rows:
-        cells: list[str | float | Interval | None] = [row.name, row.size_mb, row.speed.peak_mb if row.speed else None]
+        cells: list[str | float | Interval | None] = [row.name, row.size_mb]
         for batch in batches:
             latency, ratio = row.latency(batch), row.speedup(batch)
             cells += [latency.p50_ms if latency else None, ratio.estimate if ratio else None]
@@ -35,19 +35,19 @@ def ledger_table(ledger: Ledger, batches: Sequence[int]) -> Table:
         rows.append(cells)
     formats = {name: ".1f" for name in columns if name.startswith(("MB", "ms"))}
     formats |= {name: ".2f" for name in columns if name.startswith(("×", "flips", "behaviour"))}
-    best: dict[str, Literal["min", "max"]] = {name: "min" for name in columns if name.startswith(("MB", "peak", "ms"))}
+    best: dict[str, Literal["min", "max"]] = {name: "min" for name in columns if name.startswith(("MB", "ms"))}
     return Table(
         columns=columns,
         rows=rows,
         caption="The number behind a comma is the batch size: median milliseconds of one batch, and how many times as "
         "fast as the original. Controls have no times: they are the student's.",
         highlight_best=best,
-        formats=formats | {"peak MB": ",.0f"},
+        formats=formats,
     )
 
 
-def flips_section(ledger: Ledger, chosen: LedgerRow) -> Section:
-    """How often each variant changes a label, and on which sentences the served one does."""
+def flips_section(ledger: Ledger, shown: Sequence[LedgerRow]) -> Section:
+    """How often each variant changes a label, and on which sentences those that are `shown` do."""
     rows = [
         [
             row.name,
@@ -66,8 +66,9 @@ def flips_section(ledger: Ledger, chosen: LedgerRow) -> Section:
             "95 % intervals; the difference of accuracies is paired by text.",
         )
     ]
-    if chosen.quality.flips is not None:
-        blocks += _sentences(chosen.name, chosen.quality.flips)
+    for row in shown:
+        if row.quality.flips is not None:
+            blocks += _sentences(row.name, row.quality.flips)
     return Section(
         "Flipped sentences",
         blocks,
@@ -154,6 +155,7 @@ def _pair(failure: str) -> tuple[str, ...]:
 
 def mixed_section(mixed: MixedPrecision, goal: MixedPrecisionConfig) -> Section:
     """Which matrices stay in fp32, and how that was found."""
+    share = wilson_interval(mixed.flips, mixed.n)
     rows = [
         [
             number,
@@ -175,7 +177,10 @@ def mixed_section(mixed: MixedPrecision, goal: MixedPrecisionConfig) -> Section:
                 f"{goal.max_accuracy_loss:.1%} of the texts lost.",
                 formats={"flips, %": ".2f", "accuracy": ".4f"},
             ),
-            Text(mixed.summary.capitalize() + "."),
+            Text(
+                f"{mixed.summary.capitalize()}. On so few texts that share may be anything from {share.low:.1%} to "
+                f"{share.high:.1%} (95 %): a goal that is met here may be missed on other texts, by chance alone."
+            ),
         ],
         "A few matrices cause most of the damage. They are found by quantising one at a time, and left out one after "
         "the other until the goal is met.",
