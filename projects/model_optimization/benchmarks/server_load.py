@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 from _load_client import Load, Outcome, Question, question
 
-from model_optimization.deployment.softmax import softmax
+from model_optimization.softmax import softmax
 from model_optimization.variants import load_variant
 
 TEXTS = (

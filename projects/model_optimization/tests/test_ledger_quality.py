@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from model_optimization.ledger.behaviour import CAPABILITIES, behaviour_study, pairs_of, polarity_of
-from model_optimization.ledger.flips import flip_study, softmax
+from model_optimization.ledger.flips import flip_study
 from model_optimization.ledger.quality import measure_quality
+from model_optimization.softmax import softmax
 from model_optimization.types import Texts
 from roadmap_shared.errors import UserError
 

@@ -12,6 +12,7 @@ from model_optimization.config.run import ALL_VARIANTS, OptimizationConfig
 from model_optimization.config.sensitivity import MixedPrecisionConfig
 from model_optimization.config.trainer import TrainerConfig
 from model_optimization.ledger.flips import flip_study
+from model_optimization.model import given_classifier
 from model_optimization.pruning.encoder_layers import encoder_layers
 from model_optimization.pruning.magnitude_pruning import prunable_weights, sparsity
 from model_optimization.recipes import RECIPES, SUMMARIES
@@ -51,6 +52,7 @@ def workshop(place: Path) -> Callable[[str], Workshop]:
         shelf=Shelf(place / name, place / "cache", lambda line: None),
         seed=0,
         recipes=RECIPES,
+        given=given_classifier(config.model),
     )
 
 

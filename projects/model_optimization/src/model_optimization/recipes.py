@@ -16,7 +16,7 @@ from model_optimization.deployment.onnx_conversion import export_variant
 from model_optimization.distillation.students import build_student, drawn_anew
 from model_optimization.distillation.teacher_logits import TeacherLogits
 from model_optimization.distillation.teacher_student import distil
-from model_optimization.model import given_classifier, untrained_classifier
+from model_optimization.model import untrained_classifier
 from model_optimization.pruning.magnitude_pruning import prune_magnitude
 from model_optimization.pruning.recipes import prune_structured
 from model_optimization.quantization.dynamic_quantization import quantize_dynamic_variant
@@ -33,7 +33,7 @@ from model_optimization.workshop import Recipe, Workshop
 
 def _original(shop: Workshop) -> Path:
     config = shop.config
-    given = given_classifier(config.model)
+    given = shop.given
     if given is not None:
         info = VariantInfo(name=ORIGINAL, kind="torch", labels=given.labels, max_length=given.max_length)
         return write_variant(shop.shelf.place(ORIGINAL), info, given.save)

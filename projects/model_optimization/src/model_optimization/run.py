@@ -17,6 +17,7 @@ from model_optimization.recipes import RECIPES, SUMMARIES
 from model_optimization.report import Findings, ledger_report
 from model_optimization.run_layout import CHOSEN, ORIGINAL, PROJECT, VARIANTS
 from model_optimization.shelf import Shelf
+from model_optimization.torch_classifier import TorchClassifier
 from model_optimization.types import Splits
 from model_optimization.variants import load_variant, read_info, size_bytes
 from model_optimization.workshop import Workshop
@@ -31,9 +32,10 @@ CONTROLS = ("student_labels_only", "student_random_start")
 def run(config: OptimizationConfig) -> dict[str, Any]:
     """Train, shrink, measure, choose and report; returns the summary."""
     with start_run(config, project=PROJECT, command="run") as run:
-        splits = labelled_texts(config)
+        given = given_classifier(config.model)
+        splits = labelled_texts(config, given)
         shelf = Shelf(run.folder / VARIANTS, cache_folder() / "trained" if config.keep_trained else None)
-        shop = Workshop(config=config, splits=splits, shelf=shelf, seed=run.seed, recipes=RECIPES)
+        shop = Workshop(config=config, splits=splits, shelf=shelf, seed=run.seed, recipes=RECIPES, given=given)
         for name in (ORIGINAL, *config.variants):
             shop.folder(name)
         qualities = qualities_of(shop, config.test_batch)
@@ -45,14 +47,13 @@ def run(config: OptimizationConfig) -> dict[str, Any]:
         return run.finish(summary_of(found), ledger_report(found))
 
 
-def labelled_texts(config: OptimizationConfig) -> Splits:
+def labelled_texts(config: OptimizationConfig, given: TorchClassifier | None) -> Splits:
     """The data set, its labels numbered as those of a classifier that is given."""
     splits = load_splits(config.data)
     for line in splits.rejected[:3]:
         print(f"left out: {line}")
     if len(splits.rejected) > 3:
         print(f"left out: {len(splits.rejected) - 3:,} more")
-    given = given_classifier(config.model)
     return splits if given is None else in_labels_of(given.labels, splits)
 
 

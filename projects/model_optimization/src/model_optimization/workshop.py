@@ -28,6 +28,9 @@ class Workshop:
     recipes: Mapping[str, "Recipe"]
     """How each variant is made, by its name."""
 
+    given: TorchClassifier | None = None
+    """The original, where it was trained before. None: it is trained here."""
+
     folders: dict[str, Path] = field(default_factory=dict)
     """By name, in the order in which they were made."""
 

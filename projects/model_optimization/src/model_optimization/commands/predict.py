@@ -55,7 +55,7 @@ def run(config: PredictConfig) -> None:
 
 def label(classifier: "Classifier", rows: Sequence[Row], batch_size: int) -> Iterator[dict[str, Any]]:
     """One record a text, in their order."""
-    from model_optimization.deployment.softmax import softmax
+    from model_optimization.softmax import softmax
 
     for (number, text), logits in zip(rows, classifier.logits([text for _, text in rows], batch_size), strict=True):
         probabilities = softmax(logits)

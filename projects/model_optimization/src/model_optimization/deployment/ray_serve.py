@@ -136,7 +136,7 @@ def replica_class(serve: Any, config: RayServeConfig) -> type:
 
 def predictions(classifier: Classifier, texts: list[str]) -> list[dict[str, Any]]:
     """Label and probabilities of texts that are computed as one batch."""
-    from model_optimization.deployment.softmax import softmax
+    from model_optimization.softmax import softmax
 
     answers = []
     for logits in classifier.logits(texts, batch_size=len(texts)):

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -72,19 +73,19 @@ class Registry(Protocol):
         ...
 
 
-class StatefulRegistry:
+class StatefulRegistry(ABC):
     """Implements `Registry` on top of a folder of versions and of a state that is read and replaced as a whole."""
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
         self.root, self._clock = root, clock
 
+    @abstractmethod
     def read_state(self) -> RegistryState:
         """The present state; that of an empty registry where there is none yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_state(self, state: RegistryState, before: RegistryState) -> None:
         """Replace the state `before`, under the lock."""
-        raise NotImplementedError
 
     def versions(self) -> list[Version]:
         """All of them, ascending."""

@@ -12,8 +12,8 @@ from model_optimization.deployment.batching_jobs import Answer
 from model_optimization.deployment.batching_queue import BatchingQueue
 from model_optimization.deployment.registry import Registry
 from model_optimization.deployment.server_metrics import ServerMetrics
-from model_optimization.deployment.softmax import softmax
 from model_optimization.deployment.traffic import Tally
+from model_optimization.softmax import softmax
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time and inode of each file of a version: another one means that somebody was there."""

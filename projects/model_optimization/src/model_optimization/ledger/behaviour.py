@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from model_optimization.ledger.flips import softmax
+from model_optimization.softmax import softmax
 from model_optimization.types import FloatArray
 from roadmap_shared.metrics import Interval, wilson_interval
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_optimization.softmax import softmax
 from model_optimization.types import FloatArray, Texts
 from roadmap_shared.files import atomic_write
 from roadmap_shared.metrics import Interval, wilson_interval
@@ -77,12 +78,6 @@ def flip_study(part: Texts, labels: Sequence[str], before: FloatArray, after: Fl
         harmful=int((right_before & ~right_after).sum()),
         helpful=int((~right_before & right_after).sum()),
     )
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def write_flips(path: Path, studies: Mapping[str, FlipStudy | None]) -> None:
